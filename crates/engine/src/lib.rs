@@ -1,1 +1,54 @@
-//! To come.
+//! Sandboxes on Linux, embedded in the calling process: no daemon, no account, nothing downloaded.
+//!
+//! ```text
+//! this process ── Engine ──SEQPACKET──► launcher ──clone3──► sandbox A: pid 1 = agent
+//!        │                                         └───────► sandbox B: pid 1 = agent
+//!        └─ Sandbox ──direct SEQPACKET──► agent: starts programs on pipes made here, opens files and passes them out
+//! ```
+//!
+//! * [`Engine`]: one launcher process and the sandboxes it makes. Everything ends with it.
+//! * [`Sandbox`]: exec, files, its end. [`Exec`]: one program with its streams.
+//! * [`Rung`]: how strong the isolation is on this host, found out by doing.
+//!
+//! What holds whoever runs inside: the sandbox has a user namespace of its own in which no id of the host's root is
+//! mapped; deadlines and kills act from outside; whatever comes out of a sandbox, messages and descriptors alike, is
+//! taken as hostile. `unsafe` lives in `sys` alone.
+//!
+//! This crate speaks no gRPC and no HTTP and knows none of the traits of `computesdk-core`.
+
+
+mod agent;
+mod descriptor;
+mod directories;
+mod doctor;
+mod engine;
+mod error;
+mod exec;
+mod files;
+mod guest;
+mod ids;
+#[path = "image_tmp.rs"]
+mod image;
+mod isolation;
+mod journal;
+mod launcher;
+mod policy {
+    pub(crate) mod capabilities;
+    pub(crate) mod defaults;
+    pub(crate) mod proc;
+}
+mod rung;
+mod sandbox;
+mod socket;
+mod stream;
+mod sys;
+
+pub use doctor::{Doctor, RungReport};
+pub use engine::{Engine, EngineOptions};
+pub use error::{EngineError, Refused, RungFailure};
+pub use exec::{Exec, ExecEnd, ExecSpec, Stdio};
+pub use files::{Change, ChangeKind, FileKind, Open, Stat, Watch};
+pub use image::{HostImage, Interpreter, Rejected};
+pub use rung::Rung;
+pub use sandbox::{End, Sandbox, SandboxSpec};
+pub use stream::{ReadStream, WriteStream};

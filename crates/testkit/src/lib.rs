@@ -1,1 +1,38 @@
-//! To come.
+//! The conformance suite that every provider runs.
+//!
+//! One set of trials says what a ComputeSDK sandbox is: they are written against the facade and the traits of
+//! [`computesdk_core`], never against one provider. A provider's whole test is a program with `harness = false`:
+//!
+//! ```no_run
+//! # async fn provider() -> computesdk_core::Result<std::sync::Arc<dyn computesdk_core::Provider>> { unimplemented!() }
+//! fn main() -> std::process::ExitCode {
+//!     computesdk_testkit::run("local", computesdk_testkit::Suite::new(provider))
+//! }
+//! ```
+//!
+//! * Which trials apply follows from [`Capabilities`](computesdk_core::Capabilities) alone. A capability that is
+//!   declared cannot skip its trials: no trial can skip itself, and [`Suite`] has no list of exceptions. A capability
+//!   that is not declared turns its trials into `ignored (reason)`, and the option it stands for must then be refused.
+//! * Three outcomes: passed, failed, skipped. The skipped ones are listed with their reasons before the run and stand
+//!   last in it, so that the log ends with them and with libtest's usual `test result:` line.
+//! * Every trial has a deadline and removes the sandboxes that it made, also when it fails or panics.
+//!
+//! The program takes libtest's arguments (a filter, `--list`, `--exact`, `--skip`, `--test-threads`) and reads
+//! `COMPUTESDK_TRIAL_TIMEOUT` (seconds) and `COMPUTESDK_CONFORMANCE_REPORT` (where to write a JSON report).
+
+// The trials are tests: their failures are told by panics as well as by values.
+#![allow(clippy::missing_panics_doc)]
+
+#[macro_use]
+mod check;
+mod context;
+mod harness;
+mod need;
+mod probe;
+mod report;
+mod suite;
+mod trial;
+mod trials;
+
+pub use harness::run;
+pub use suite::Suite;

@@ -1,0 +1,214 @@
+//! The engine's side of one agent. **Everything that comes from it is hostile.**
+//!
+//! Answers are matched to what was asked by numbers chosen here; a number that was not asked for, a message that cannot
+//! be read, or a descriptor that was not expected ends the conversation, and the caller ends the sandbox.
+
+use crate::exec::ExecEnd;
+use crate::launcher::within;
+use crate::socket::Socket;
+use crate::{End, EngineError, Refused};
+use computesdk_guest_protocol::agent::{Answer, Ask, Exec, Exit, FromAgent, ToAgent};
+use computesdk_guest_protocol::packet::PacketError;
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::runtime::Handle;
+use tokio::sync::{oneshot, watch};
+
+/// How long an agent may take for what takes an honest one microseconds, on a very busy machine.
+const ANSWER_WITHIN: Duration = Duration::from_secs(60);
+/// And for what depends on the size of a tree.
+const WALK_WITHIN: Duration = Duration::from_secs(600);
+
+type Started = Result<Option<OwnedFd>, Refused>;
+type Answered = (Answer, Option<OwnedFd>);
+
+#[derive(Debug)]
+pub(crate) struct Agent {
+    socket: Socket,
+    runtime: Handle,
+    next: AtomicU32,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    starting: HashMap<u32, oneshot::Sender<Started>>,
+    running: HashMap<u32, watch::Sender<Option<ExecEnd>>>,
+    asked: HashMap<u32, oneshot::Sender<Answered>>,
+    ended: Option<End>,
+}
+
+impl Agent {
+    pub(crate) fn new(socket: OwnedFd, runtime: &Handle) -> io::Result<Arc<Self>> {
+        Ok(Arc::new(Self {
+            socket: Socket::new(socket, runtime)?,
+            runtime: runtime.clone(),
+            next: AtomicU32::new(1),
+            state: Mutex::default(),
+        }))
+    }
+
+    /// Reads what it says until it ends or says something impossible, then calls `over` with what was seen.
+    pub(crate) async fn serve(self: Arc<Self>, over: impl FnOnce(String)) {
+        let mut buffer = Vec::new();
+        let why = loop {
+            match self.socket.receive::<FromAgent>(&mut buffer).await {
+                Ok((message, fds)) => {
+                    if let Err(why) = self.take(message, fds) {
+                        break format!("its agent broke the protocol: {why}");
+                    }
+                }
+                Err(PacketError::Closed) => break String::from("its agent ended"),
+                Err(error) => break format!("its agent broke the protocol: {error}"),
+            }
+        };
+        over(why);
+    }
+
+    fn take(&self, message: FromAgent, mut fds: Vec<OwnedFd>) -> Result<(), &'static str> {
+        // At most one descriptor comes with anything; others are closed here.
+        let fd = fds.pop();
+        if !fds.is_empty() {
+            return Err("more descriptors than were asked for");
+        }
+        match message {
+            FromAgent::Started { exec, .. } => {
+                let starting = self.lock().starting.remove(&exec).ok_or("a program that was not asked for")?;
+                let _ = starting.send(Ok(fd));
+            }
+            FromAgent::Refused { exec, refusal, errno } => {
+                let mut state = self.lock();
+                let starting = state.starting.remove(&exec).ok_or("a program that was not asked for")?;
+                state.running.remove(&exec);
+                let _ = starting.send(Err(Refused { refusal, errno }));
+            }
+            FromAgent::Exited { exec, exit } => {
+                let running = self.lock().running.remove(&exec).ok_or("a program that does not run")?;
+                let end = match exit {
+                    Exit::Code(code) => ExecEnd::Exited { code: code & 0xff },
+                    Exit::Signal(signal) => ExecEnd::Signalled { signal: signal & 0x7f },
+                };
+                // The deadline's task may have said "timed out" already; the first word stands.
+                running.send_if_modified(|place| {
+                    let first = place.is_none();
+                    place.get_or_insert(end);
+                    first
+                });
+            }
+            FromAgent::Answer { call, answer } => {
+                // Nobody waits any more for one that took too long.
+                if let Some(asked) = self.lock().asked.remove(&call) {
+                    let _ = asked.send((answer, fd));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The sandbox is over: nobody waits for it any longer.
+    pub(crate) fn sandbox_ended(&self, end: &End) {
+        let mut state = self.lock();
+        state.ended = Some(end.clone());
+        // Dropping the senders wakes whoever waits.
+        state.starting.clear();
+        state.asked.clear();
+        for running in std::mem::take(&mut state.running).into_values() {
+            running.send_if_modified(|place| {
+                let first = place.is_none();
+                place.get_or_insert(ExecEnd::SandboxEnded);
+                first
+            });
+        }
+    }
+
+    /// Starts a program; `request` describes it, all but its number. Returns the number, a watch on its end, and the
+    /// master side of its terminal if it has one.
+    pub(crate) async fn exec(
+        &self,
+        mut request: Exec,
+        fds: Vec<OwnedFd>,
+    ) -> Result<(u32, watch::Sender<Option<ExecEnd>>, Option<OwnedFd>), EngineError> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        request.exec = number;
+        let (started, receive) = oneshot::channel();
+        let (end, _) = watch::channel(None);
+        {
+            let mut state = self.lock();
+            if let Some(end) = &state.ended {
+                return Err(EngineError::Ended(end.clone()));
+            }
+            state.starting.insert(number, started);
+            state.running.insert(number, end.clone());
+        }
+        let sent = self.socket.send(&ToAgent::Exec(request), &fds).await;
+        // The sandbox has them now; our copies would keep its pipes open.
+        drop(fds);
+        if sent.is_err() {
+            return Err(EngineError::Ended(self.ended_or_gone()));
+        }
+        match within(&self.runtime, ANSWER_WITHIN, receive).await {
+            Some(Ok(Ok(terminal))) => Ok((number, end, terminal)),
+            Some(Ok(Err(refused))) => Err(EngineError::Refused(refused)),
+            Some(Err(_)) => Err(EngineError::Ended(self.ended_or_gone())),
+            None => Err(EngineError::NoAnswer(ANSWER_WITHIN)),
+        }
+    }
+
+    /// From now on, the end of this program is told to `end` instead.
+    pub(crate) fn replace_end(&self, exec: u32, end: watch::Sender<Option<ExecEnd>>) {
+        if let Some(place) = self.lock().running.get_mut(&exec) {
+            *place = end;
+        }
+    }
+
+    /// Sends a signal to a program's group.
+    pub(crate) async fn signal(&self, exec: u32, signal: i32) {
+        // If the agent is gone, so is the program.
+        let _ = self.socket.send(&ToAgent::Signal { exec, signal }, &[]).await;
+    }
+
+    /// Asks about files or sockets.
+    pub(crate) async fn ask(&self, ask: Ask, fds: Vec<OwnedFd>) -> Result<Answered, EngineError> {
+        let call = self.next.fetch_add(1, Ordering::Relaxed);
+        let limit = match ask {
+            Ask::List { .. } | Ask::Remove { .. } | Ask::Rename { .. } => WALK_WITHIN,
+            _ => ANSWER_WITHIN,
+        };
+        let (asked, receive) = oneshot::channel();
+        {
+            let mut state = self.lock();
+            if let Some(end) = &state.ended {
+                return Err(EngineError::Ended(end.clone()));
+            }
+            state.asked.insert(call, asked);
+        }
+        let sent = self.socket.send(&ToAgent::Ask { call, ask }, &fds).await;
+        drop(fds);
+        if sent.is_err() {
+            self.lock().asked.remove(&call);
+            return Err(EngineError::Ended(self.ended_or_gone()));
+        }
+        match within(&self.runtime, limit, receive).await {
+            Some(Ok((Answer::Failed { errno }, _))) => Err(EngineError::File(io::Error::from_raw_os_error(errno))),
+            Some(Ok(answered)) => Ok(answered),
+            Some(Err(_)) => Err(EngineError::Ended(self.ended_or_gone())),
+            None => {
+                self.lock().asked.remove(&call);
+                Err(EngineError::NoAnswer(limit))
+            }
+        }
+    }
+
+    fn ended_or_gone(&self) -> End {
+        let gone = || End::HostLost { reason: String::from("its agent is gone") };
+        self.lock().ended.clone().unwrap_or_else(gone)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

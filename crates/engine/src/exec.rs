@@ -1,0 +1,312 @@
+//! One program in a sandbox.
+//!
+//! Its pipes are made here and only their far ends go in: nothing is copied on the way, and nothing of the caller's own
+//! (terminal, files) is ever handed to the sandbox. Its time limit is kept here: when it passes, the whole session of the
+//! program is killed by the agent, and if the agent does not say so within [`OBEY_WITHIN`], the sandbox is.
+
+use crate::agent::Agent;
+use crate::sandbox::Shared;
+use crate::stream::{ReadStream, Terminal, WriteStream};
+use crate::{End, EngineError, descriptor, sys};
+use computesdk_guest_protocol::agent;
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::termios::{Winsize, tcsetwinsize};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+
+/// How long an agent may take to kill a program before its sandbox is killed instead.
+const OBEY_WITHIN: Duration = Duration::from_secs(5);
+
+/// `MAX_ARG_STRLEN` of the kernel (`execve(2)`): one argument with its NUL.
+const MAX_STRING: usize = 128 * 1024;
+/// A quarter of the usual 8 MiB stack (`execve(2)`), for arguments, environment and their pointers.
+const MAX_TOTAL: usize = 2 * 1024 * 1024;
+
+/// Where one standard stream goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Stdio {
+    /// A pipe.
+    #[default]
+    Piped,
+    /// `/dev/null`.
+    Null,
+    /// Standard error only: into standard output.
+    Merged,
+}
+
+/// A program to start.
+#[derive(Debug, Clone, Default)]
+pub struct ExecSpec {
+    /// Program and arguments.
+    pub argv: Vec<String>,
+    /// The whole environment but `HOME` and `USER`, which follow from the user if they are missing.
+    pub env: Vec<(String, String)>,
+    /// Working directory.
+    pub cwd: String,
+    /// User by name or number; `None` is root.
+    pub user: Option<String>,
+    /// Time limit; `None` is none.
+    pub timeout: Option<Duration>,
+    /// Rows and columns of a terminal.
+    pub pty: Option<(u16, u16)>,
+    /// Standard input, output and error.
+    pub stdio: [Stdio; 3],
+}
+
+/// How a program ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ExecEnd {
+    /// It exited.
+    Exited {
+        /// 0 to 255.
+        code: i32,
+    },
+    /// A signal ended it.
+    Signalled {
+        /// Which.
+        signal: i32,
+    },
+    /// Its time limit passed.
+    TimedOut,
+    /// Its sandbox ended first.
+    SandboxEnded,
+}
+
+/// A program that was started. Dropping it leaves the program running.
+#[derive(Debug)]
+pub struct Exec {
+    number: u32,
+    agent: Arc<Agent>,
+    end: watch::Receiver<Option<ExecEnd>>,
+    terminal: Option<Terminal>,
+    streams: Mutex<Streams>,
+}
+
+#[derive(Debug, Default)]
+struct Streams {
+    stdin: Option<WriteStream>,
+    stdout: Option<ReadStream>,
+    stderr: Option<ReadStream>,
+}
+
+/// Waits for the end of a program, without holding its streams.
+#[derive(Debug, Clone)]
+pub(crate) struct ExecWatch(watch::Receiver<Option<ExecEnd>>);
+
+impl ExecWatch {
+    pub(crate) async fn wait(mut self) -> Option<ExecEnd> {
+        self.0.wait_for(Option::is_some).await.ok().and_then(|end| *end)
+    }
+}
+
+impl Exec {
+    pub(crate) async fn start(
+        agent: &Arc<Agent>,
+        spec: ExecSpec,
+        runtime: &Handle,
+        sandbox: Weak<Shared>,
+    ) -> Result<Self, EngineError> {
+        let request = check(&spec)?;
+        let mut inside = Vec::new();
+        let mut streams = Streams::default();
+        if spec.pty.is_none() {
+            streams = open_pipes(spec.stdio, &mut inside).map_err(EngineError::host("make pipes"))?;
+        }
+        let (number, end, terminal) = agent.exec(request, inside).await?;
+        let terminal = match (spec.pty, terminal) {
+            (Some(_), Some(fd)) => {
+                let terminal = sys::register(descriptor::terminal(fd)?);
+                Some(Arc::new(terminal.map_err(EngineError::host("register the terminal"))?))
+            }
+            (Some(_), None) => return Err(EngineError::NotAFile("the sandbox sent no terminal")),
+            // One that nobody asked for is closed.
+            (None, _) => None,
+        };
+        if let Some(terminal) = &terminal {
+            streams.stdin = Some(WriteStream::terminal(Arc::clone(terminal)));
+            streams.stdout = Some(ReadStream::terminal(Arc::clone(terminal)));
+        }
+        let exec = Self {
+            number,
+            agent: Arc::clone(agent),
+            end: end.subscribe(),
+            terminal,
+            streams: Mutex::new(streams),
+        };
+        if let Some(limit) = spec.timeout {
+            runtime.spawn(enforce(limit, number, Arc::clone(agent), end, sandbox));
+        }
+        Ok(exec)
+    }
+
+    /// Its standard input, once. With a terminal, what is typed.
+    pub fn take_stdin(&self) -> Option<WriteStream> {
+        self.lock().stdin.take()
+    }
+
+    /// Its standard output, once. With a terminal, everything it shows.
+    pub fn take_stdout(&self) -> Option<ReadStream> {
+        self.lock().stdout.take()
+    }
+
+    /// Its standard error, once.
+    pub fn take_stderr(&self) -> Option<ReadStream> {
+        self.lock().stderr.take()
+    }
+
+    /// Returns when it has ended; output may still be unread.
+    pub async fn wait(&self) -> ExecEnd {
+        self.watch().wait().await.unwrap_or(ExecEnd::SandboxEnded)
+    }
+
+    /// Sends a signal to its process group; SIGKILL to its whole session.
+    pub async fn signal(&self, signal: i32) {
+        if self.end.borrow().is_none() {
+            self.agent.signal(self.number, signal).await;
+        }
+    }
+
+    /// Changes the size of its terminal; `false` if it has none.
+    ///
+    /// # Errors
+    /// If the terminal refuses.
+    pub fn resize(&self, rows: u16, cols: u16) -> io::Result<bool> {
+        let Some(terminal) = &self.terminal else { return Ok(false) };
+        let size = Winsize { ws_row: rows, ws_col: cols, ws_xpixel: 0, ws_ypixel: 0 };
+        tcsetwinsize(terminal.get_ref(), size)?;
+        Ok(true)
+    }
+
+    pub(crate) fn watch(&self) -> ExecWatch {
+        ExecWatch(self.end.clone())
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Streams> {
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Kills a program when its time is up.
+async fn enforce(
+    limit: Duration,
+    number: u32,
+    agent: Arc<Agent>,
+    end: watch::Sender<Option<ExecEnd>>,
+    sandbox: Weak<Shared>,
+) {
+    let mut ended = end.subscribe();
+    if tokio::time::timeout(limit, ended.wait_for(Option::is_some)).await.is_ok() {
+        return;
+    }
+    // Said only when it is gone, so that nobody who sees it finds the program still running: kept in mind until then.
+    let (done, mut gone) = watch::channel(None);
+    agent.replace_end(number, done);
+    agent.signal(number, rustix::process::Signal::KILL.as_raw()).await;
+    if tokio::time::timeout(OBEY_WITHIN, gone.wait_for(Option::is_some)).await.is_err() {
+        if let Some(sandbox) = sandbox.upgrade() {
+            sandbox.end(End::HostLost { reason: String::from("its agent did not end a program whose time was up") });
+        }
+        // Its end releases the watch.
+        let _ = gone.wait_for(Option::is_some).await;
+    }
+    end.send_if_modified(|place| {
+        let first = place.is_none();
+        place.get_or_insert(ExecEnd::TimedOut);
+        first
+    });
+}
+
+/// The ends of the pipes that stay here; those that go in are added to `inside`, in order.
+fn open_pipes(stdio: [Stdio; 3], inside: &mut Vec<OwnedFd>) -> io::Result<Streams> {
+    let mut streams = Streams::default();
+    for (index, _) in stdio.iter().enumerate().filter(|(_, kind)| **kind == Stdio::Piped) {
+        let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
+        match index {
+            0 => {
+                inside.push(read);
+                streams.stdin = Some(WriteStream::pipe(write)?);
+            }
+            1 => {
+                inside.push(write);
+                streams.stdout = Some(ReadStream::pipe(read)?);
+            }
+            _ => {
+                inside.push(write);
+                streams.stderr = Some(ReadStream::pipe(read)?);
+            }
+        }
+    }
+    Ok(streams)
+}
+
+/// Refuses what no program can be given, before anything is sent.
+fn check(spec: &ExecSpec) -> Result<agent::Exec, EngineError> {
+    let invalid = |field, problem: String| Err(EngineError::Invalid { field, problem });
+    if spec.argv.first().is_none_or(String::is_empty) {
+        return invalid("argv", String::from("it needs a program"));
+    }
+    let env: Vec<String> = spec.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    for (field, strings) in [("args", &spec.argv), ("env", &env)] {
+        for (index, string) in strings.iter().enumerate() {
+            if let Some(at) = string.find('\0') {
+                return invalid(field, format!("number {index} has a NUL byte at {at}"));
+            }
+            if string.len() >= MAX_STRING {
+                let len = string.len();
+                return invalid(field, format!("number {index} has {len} bytes, the limit is {}", MAX_STRING - 1));
+            }
+        }
+    }
+    if let Some((name, _)) = spec.env.iter().find(|(name, _)| name.is_empty() || name.contains('=')) {
+        return invalid("env", format!("{name:?} is no name of a variable"));
+    }
+    let total: usize = spec.argv.iter().chain(&env).map(|string| string.len() + 1 + size_of::<usize>()).sum();
+    if total > MAX_TOTAL - 4096 {
+        return invalid("args", format!("with the environment they take {total} bytes, the limit is {MAX_TOTAL}"));
+    }
+    if !spec.cwd.starts_with('/') || spec.cwd.contains('\0') {
+        return invalid("cwd", format!("{:?} is no absolute path", spec.cwd));
+    }
+    let stdio = spec.stdio.map(|kind| match kind {
+        Stdio::Piped => agent::Stdio::Passed,
+        Stdio::Null => agent::Stdio::Null,
+        Stdio::Merged => agent::Stdio::Merged,
+    });
+    Ok(agent::Exec {
+        exec: 0,
+        argv: spec.argv.iter().map(|string| string.clone().into_bytes()).collect(),
+        env: env.into_iter().map(String::into_bytes).collect(),
+        cwd: spec.cwd.clone().into_bytes(),
+        user: spec.user.clone(),
+        pty: spec.pty,
+        stdio,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problem(change: impl FnOnce(&mut ExecSpec)) -> String {
+        let mut spec = ExecSpec { argv: vec!["true".into()], cwd: "/".into(), ..ExecSpec::default() };
+        change(&mut spec);
+        check(&spec).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn what_no_program_can_have_is_refused_by_name() {
+        assert!(problem(|spec| spec.argv.clear()).contains("`argv`"));
+        assert!(problem(|spec| spec.argv.push("a\0b".into())).contains("`args`: number 1 has a NUL byte at 1"));
+        assert!(problem(|spec| spec.env.push(("A".into(), "\0".into()))).contains("`env`"));
+        assert!(problem(|spec| spec.env.push(("A=B".into(), String::new()))).contains("`env`"));
+        assert!(problem(|spec| spec.cwd = "x".into()).contains("`cwd`"));
+        let long = "x".repeat(MAX_STRING);
+        assert!(problem(|spec| spec.argv.push(long)).contains("the limit is 131071"));
+        assert!(problem(|spec| spec.argv.extend(vec!["y".repeat(100_000); 30])).contains("the limit is 2097152"));
+    }
+}

@@ -1,0 +1,85 @@
+//! The embedded guest program, ready to be executed.
+//!
+//! It lives in a sealed memfd: nothing to install, and nobody, not even through `/proc/PID/exe`, can change it while it
+//! runs. Where `vm.memfd_noexec` forbids executing a memfd, a private file in the cache directory stands in.
+
+use crate::EngineError;
+use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags, fcntl_add_seals, memfd_create};
+use rustix::io::Errno;
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::path::Path;
+
+static PROGRAM: &[u8] = include_bytes!(env!("COMPUTESDK_GUEST"));
+
+/// `MFD_EXEC` (`memfd_create(2)`, Linux 6.3): asks for an executable memfd where the default is not.
+const MFD_EXEC: u32 = 0x0010;
+
+/// A descriptor of the program that can be executed through `/proc/self/fd`.
+pub(crate) fn program(cache_dir: &Path) -> Result<OwnedFd, EngineError> {
+    if PROGRAM.is_empty() {
+        return Err(EngineError::HostLost(String::from("this build has no guest program (it was made for docs.rs)")));
+    }
+    match in_memory() {
+        Ok(fd) => Ok(fd),
+        Err(Errno::ACCESS | Errno::PERM) => {
+            on_disk(cache_dir).map_err(EngineError::host("write the guest program to the cache directory"))
+        }
+        Err(errno) => Err(EngineError::host("put the guest program into memory")(errno.into())),
+    }
+}
+
+fn in_memory() -> Result<OwnedFd, Errno> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let memfd = match memfd_create(c"computesdk-guest", flags | MemfdFlags::from_bits_retain(MFD_EXEC)) {
+        // Before Linux 6.3 the flag is unknown, and every memfd is executable.
+        Err(Errno::INVAL) => memfd_create(c"computesdk-guest", flags)?,
+        result => result?,
+    };
+    let mut file = File::from(memfd);
+    file.write_all(PROGRAM).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+    fcntl_add_seals(&file, SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE)?;
+    // execve(2): ETXTBSY while anybody has it open for writing. Opened again for reading, and the first one closed.
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+}
+
+fn on_disk(cache_dir: &Path) -> io::Result<OwnedFd> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let path = cache_dir.join(format!("guest-{}-{}", env!("CARGO_PKG_VERSION"), PROGRAM.len()));
+    // Compared, not trusted: what is there may be another build's.
+    if std::fs::read(&path).ok().as_deref() != Some(PROGRAM) {
+        let temporary = path.with_extension(std::process::id().to_string());
+        let mut file = File::options().write(true).create(true).truncate(true).mode(0o700).open(&temporary)?;
+        file.write_all(PROGRAM)?;
+        drop(file);
+        std::fs::rename(&temporary, &path)?;
+    }
+    Ok(File::open(&path)?.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    #[test]
+    fn the_program_runs_from_memory_and_from_disk_and_is_static() {
+        let dir = tempfile::tempdir().unwrap();
+        for fd in [in_memory().unwrap(), on_disk(dir.path()).unwrap()] {
+            let output = Command::new(format!("/proc/self/fd/{}", fd.as_raw_fd())).env_clear().output().unwrap();
+            assert_eq!(output.status.code(), Some(2));
+            assert!(String::from_utf8_lossy(&output.stderr).contains("started by ComputeSDK's engine"));
+        }
+        // No PT_INTERP: nothing of the host's libraries is needed to run it.
+        assert!(!PROGRAM.windows(10).any(|window| window == b"ld-linux-x"));
+    }
+
+    #[test]
+    fn the_memfd_cannot_be_changed() {
+        let fd = in_memory().unwrap();
+        let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
+        assert!(File::options().write(true).open(path).and_then(|mut file| file.write(b"x")).is_err());
+    }
+}

@@ -1,0 +1,225 @@
+//! The engine's side of the launcher: the process, and the conversation with it.
+//!
+//! ```text
+//! create ──► waiting ──Created──► sandboxes ──Ended──► (gone)
+//!               └──CreateFailed──► error
+//! ```
+//!
+//! One task on the engine's runtime reads what the launcher says. A `create` whose caller went away is undone: the
+//! answer travels in a [`Fresh`] that ends its sandbox unless somebody takes it.
+
+use crate::error::describe;
+use crate::sandbox::Shared;
+use crate::socket::Socket;
+use crate::{End, EngineError};
+use computesdk_guest_protocol::LAUNCHER_ARG0;
+use computesdk_guest_protocol::launcher::{Create, FromLauncher, Init, ToLauncher};
+use computesdk_guest_protocol::packet::PacketError;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use std::collections::HashMap;
+use std::io::Read as _;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+
+/// How long the launcher may take to get ready. It makes one namespace and runs `newuidmap` at most.
+const READY_WITHIN: Duration = Duration::from_secs(20);
+
+/// A launcher that is ready.
+#[derive(Debug)]
+pub(crate) struct Launcher {
+    socket: Socket,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    waiting: HashMap<u64, Waiting>,
+    sandboxes: HashMap<u64, Arc<Shared>>,
+    lost: Option<String>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    shared: Arc<Shared>,
+    answer: oneshot::Sender<Result<Fresh, EngineError>>,
+}
+
+/// A sandbox that nobody has yet; dropping it ends it.
+#[derive(Debug)]
+pub(crate) struct Fresh(Option<Arc<Shared>>);
+
+impl Fresh {
+    pub(crate) fn take(mut self) -> Option<Arc<Shared>> {
+        self.0.take()
+    }
+}
+
+impl Drop for Fresh {
+    fn drop(&mut self) {
+        if let Some(shared) = self.0.take() {
+            shared.end(End::Terminated);
+        }
+    }
+}
+
+impl Launcher {
+    /// Starts the process and waits until it can make sandboxes. The process is the caller's to wait for.
+    pub(crate) async fn start(
+        program: &OwnedFd,
+        init: Init,
+        runtime: &Handle,
+    ) -> Result<(Arc<Self>, Child), EngineError> {
+        let host = |what: &'static str| EngineError::host(what);
+        let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+            .map_err(|errno| host("make the launcher's socket")(errno.into()))?;
+        // posix_spawn: no fork of this process, which may be large and have many threads.
+        let mut child = Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()))
+            .arg0(LAUNCHER_ARG0)
+            .env_clear()
+            .stdin(Stdio::from(theirs))
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(host("start the launcher"))?;
+        let socket = Socket::new(ours, runtime).map_err(host("register the launcher's socket"))?;
+        let mut buffer = Vec::new();
+        let answer = async {
+            socket.send(&ToLauncher::Init(Box::new(init)), &[]).await?;
+            socket.receive::<FromLauncher>(&mut buffer).await
+        };
+        // The caller may be on any runtime, or one without timers: the deadline is kept on ours.
+        let problem = match within(runtime, READY_WITHIN, answer).await {
+            Some(Ok((FromLauncher::Ready, _))) => {
+                return Ok((Arc::new(Self { socket, state: Mutex::default() }), child));
+            }
+            Some(Ok((FromLauncher::InitFailed(failure), _))) => EngineError::Create(failure),
+            Some(Ok(_)) => EngineError::HostLost(String::from("the launcher spoke out of turn")),
+            Some(Err(error)) => EngineError::HostLost(format!("the launcher ended at once: {error}")),
+            None => EngineError::NoAnswer(READY_WITHIN),
+        };
+        drop(socket);
+        let _ = child.kill();
+        let _ = child.wait();
+        Err(match problem {
+            EngineError::HostLost(why) => EngineError::HostLost(why + &last_words(&mut child)),
+            other => other,
+        })
+    }
+
+    /// Reads what the launcher says, until it is gone. Runs on the engine's runtime.
+    pub(crate) async fn serve(self: Arc<Self>, runtime: Handle) {
+        let mut buffer = Vec::new();
+        let why = loop {
+            match self.socket.receive::<FromLauncher>(&mut buffer).await {
+                Ok((message, fds)) => self.take(message, fds, &runtime),
+                Err(PacketError::Closed) => break String::from("the launcher ended"),
+                Err(error) => break format!("the launcher cannot be understood: {error}"),
+            }
+        };
+        let state = std::mem::replace(&mut *self.lock(), State { lost: Some(why.clone()), ..State::default() });
+        for waiting in state.waiting.into_values() {
+            let _ = waiting.answer.send(Err(EngineError::HostLost(why.clone())));
+        }
+        for shared in state.sandboxes.into_values() {
+            shared.ended(Some(End::HostLost { reason: why.clone() }));
+        }
+    }
+
+    fn take(self: &Arc<Self>, message: FromLauncher, mut fds: Vec<OwnedFd>, runtime: &Handle) {
+        match message {
+            FromLauncher::Created { sandbox, pid } => {
+                let Some(Waiting { shared, answer }) = self.lock().waiting.remove(&sandbox) else { return };
+                self.lock().sandboxes.insert(sandbox, Arc::clone(&shared));
+                let fresh = Fresh(Some(Arc::clone(&shared)));
+                let result = match fds.pop() {
+                    Some(socket) => shared.attach(socket, pid, runtime).map(|()| fresh),
+                    None => Err(EngineError::HostLost(String::from("the launcher sent no socket"))),
+                };
+                // If nobody listens any more, the Fresh in the result is dropped and ends the sandbox.
+                let _ = answer.send(result);
+            }
+            FromLauncher::CreateFailed { sandbox, failure } => {
+                if let Some(Waiting { shared, answer }) = self.lock().waiting.remove(&sandbox) {
+                    tracing::debug!(sandbox, failure = %describe(&failure), "a sandbox could not be made");
+                    shared.ended(Some(End::Terminated));
+                    let _ = answer.send(Err(EngineError::Create(failure)));
+                }
+            }
+            FromLauncher::Ended { sandbox, status } => {
+                let shared = self.lock().sandboxes.remove(&sandbox);
+                if let Some(shared) = shared {
+                    tracing::debug!(sandbox, status, "a sandbox ended");
+                    shared.ended(None);
+                }
+            }
+            FromLauncher::Ready | FromLauncher::InitFailed(_) => {}
+        }
+    }
+
+    /// Makes a sandbox.
+    pub(crate) async fn create(&self, shared: &Arc<Shared>, create: Create) -> Result<Fresh, EngineError> {
+        let (answer, receive) = oneshot::channel();
+        let number = create.sandbox;
+        {
+            let mut state = self.lock();
+            if let Some(why) = &state.lost {
+                return Err(EngineError::HostLost(why.clone()));
+            }
+            state.waiting.insert(number, Waiting { shared: Arc::clone(shared), answer });
+        }
+        if let Err(error) = self.socket.send(&ToLauncher::Create(Box::new(create)), &[]).await {
+            self.lock().waiting.remove(&number);
+            return Err(EngineError::HostLost(format!("the launcher is gone: {error}")));
+        }
+        receive.await.unwrap_or_else(|_| Err(EngineError::HostLost(String::from("the engine was shut down"))))
+    }
+
+    /// Asks for the end of a sandbox.
+    pub(crate) async fn kill(&self, sandbox: u64) {
+        // If the launcher is gone, so is the sandbox.
+        let _ = self.socket.send(&ToLauncher::Kill { sandbox }, &[]).await;
+    }
+
+    /// Ends the conversation: the launcher then ends every sandbox, and itself.
+    pub(crate) fn shut_down(&self) {
+        let sandboxes: Vec<_> = self.lock().sandboxes.values().cloned().collect();
+        sandboxes.iter().for_each(|shared| shared.will_end(End::Terminated));
+        self.socket.shut_down();
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        // The state is consistent between any two statements: a panic elsewhere does not spoil it.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Awaits with a deadline that the engine's runtime keeps, whatever runtime the caller is on.
+pub(crate) async fn within<T>(runtime: &Handle, limit: Duration, work: impl Future<Output = T>) -> Option<T> {
+    let timer = {
+        let _guard = runtime.enter();
+        tokio::time::sleep(limit)
+    };
+    let (mut timer, mut work) = (std::pin::pin!(timer), std::pin::pin!(work));
+    std::future::poll_fn(move |cx| {
+        if let std::task::Poll::Ready(value) = work.as_mut().poll(cx) {
+            return std::task::Poll::Ready(Some(value));
+        }
+        timer.as_mut().poll(cx).map(|()| None)
+    })
+    .await
+}
+
+/// What an ended launcher wrote to its standard error.
+fn last_words(child: &mut Child) -> String {
+    let mut text = String::new();
+    if let Some(stderr) = child.stderr.take() {
+        let _ = stderr.take(4096).read_to_string(&mut text);
+    }
+    let text = text.trim();
+    if text.is_empty() { String::new() } else { format!(" ({text})") }
+}

@@ -1,0 +1,149 @@
+//! Engine and launcher.
+
+use crate::Bytes;
+use serde::{Deserialize, Serialize};
+
+/// How the launcher gets the privilege to make sandboxes. Rungs D and E of the design are not the launcher's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Privilege {
+    /// It has `CAP_SYS_ADMIN` in the initial user namespace.
+    Root,
+    /// It makes a user namespace of its own and has `newuidmap` map a range of subordinate ids into it.
+    SubordinateIds,
+    /// It makes a user namespace of its own with one id in it.
+    SingleId,
+}
+
+/// The first message: everything that is the same for all sandboxes.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Init {
+    /// [`PROTOCOL`](crate::PROTOCOL).
+    pub protocol: u32,
+    /// How to get privilege.
+    pub privilege: Privilege,
+    /// First subordinate uid and how many, for [`Privilege::SubordinateIds`].
+    pub subuid: (u32, u32),
+    /// First subordinate gid and how many.
+    pub subgid: (u32, u32),
+    /// `newuidmap` and `newgidmap`, absolute.
+    pub map_programs: (Bytes, Bytes),
+    /// What every sandbox is held to.
+    pub policy: Policy,
+}
+
+/// What every sandbox is held to, as data.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Policy {
+    /// Seccomp programs in load order, each a sequence of `struct sock_filter`.
+    pub filters: Vec<Vec<(u16, u8, u8, u32)>>,
+    /// Capabilities that stay in the bounding set, one bit each (`capabilities(7)`).
+    pub capabilities: u64,
+    /// Files of `/proc` that are covered by `/dev/null`.
+    pub proc_masked_files: Vec<String>,
+    /// Directories of `/proc` that are covered by an empty one.
+    pub proc_masked_dirs: Vec<String>,
+    /// Paths of `/proc` that are made read-only.
+    pub proc_read_only: Vec<String>,
+    /// Nodes of the host's `/dev` that appear in the sandbox's.
+    pub devices: Vec<String>,
+    /// Links in `/dev`: name, target.
+    pub device_links: Vec<(String, String)>,
+    /// Settings of each network namespace: path below `/proc/sys`, value.
+    pub sysctls: Vec<(String, String)>,
+    /// Resource limits of every process: number (`getrlimit(2)`), soft, hard.
+    pub rlimits: Vec<(u32, u64, u64)>,
+}
+
+/// A directory that is made in a layer's upper, owned by the sandbox's root.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct OwnedDir {
+    /// Path relative to the layer.
+    pub path: String,
+    /// Permission bits.
+    pub mode: u32,
+}
+
+/// One overlay of a sandbox's root file system.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Layer {
+    /// Absolute path in the sandbox; the first layer's is `/`.
+    pub target: String,
+    /// Host directories, topmost first.
+    pub lowers: Vec<Bytes>,
+    /// Made in the upper, where host ids are not mapped and a merged directory would belong to nobody.
+    pub owned: Vec<OwnedDir>,
+}
+
+/// One sandbox.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Create {
+    /// The engine's number for it.
+    pub sandbox: u64,
+    /// Host name inside.
+    pub hostname: String,
+    /// First id, in the launcher's user namespace, of the sandbox's ids, and how many it has.
+    pub ids: (u32, u32),
+    /// Whether lower directories are idmapped, so that the sandbox's root owns what the host's root owns.
+    pub idmapped: bool,
+    /// The root file system.
+    pub layers: Vec<Layer>,
+    /// Size of the writable part in bytes; 0 is the kernel's default, half of the memory.
+    pub disk_bytes: u64,
+    /// Leave `/proc` empty where the kernel refuses a fresh one. Only when the caller asked for less isolation.
+    pub without_proc: bool,
+}
+
+/// Engine to launcher.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum ToLauncher {
+    /// The first message.
+    Init(Box<Init>),
+    /// Make a sandbox.
+    Create(Box<Create>),
+    /// End a sandbox.
+    Kill {
+        /// Its number.
+        sandbox: u64,
+    },
+}
+
+/// Launcher to engine.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum FromLauncher {
+    /// The answer to [`ToLauncher::Init`].
+    Ready,
+    /// [`ToLauncher::Init`] failed; the launcher exits.
+    InitFailed(Failure),
+    /// A sandbox is ready; its agent's socket comes with the packet.
+    Created {
+        /// Its number.
+        sandbox: u64,
+        /// Its first process, as the host numbers processes.
+        pid: i32,
+    },
+    /// A sandbox could not be made; nothing of it is left.
+    CreateFailed {
+        /// Its number.
+        sandbox: u64,
+        /// Why.
+        failure: Failure,
+    },
+    /// A sandbox's first process is reaped, hence every process in it is gone.
+    Ended {
+        /// Its number.
+        sandbox: u64,
+        /// Its wait status, as `waitpid(2)` gives it.
+        status: i32,
+    },
+}
+
+/// What failed, where.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Failure {
+    /// The step, as a user can read it: `mount overlay on /usr`.
+    pub step: String,
+    /// The error number; 0 if there is none.
+    pub errno: i32,
+    /// What the kernel or a helper program said besides.
+    pub detail: String,
+}

@@ -1,0 +1,166 @@
+//! Answers about files and sockets, given where the sandbox's own view of them is.
+//!
+//! Nothing here can block on a FIFO or a device: files are opened without blocking and looked at before anything else
+//! is done with them. Links of `/proc` that lead anywhere (`root`, `cwd`, `fd/N`) are not followed.
+
+use super::path::{check, join, parent};
+use super::users::Names;
+use crate::sys;
+use computesdk_guest_protocol::agent::{Answer, Ask, Kind, Open, Stat};
+use rustix::fd::OwnedFd;
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrV4, SocketFlags, SocketType, socket_with};
+use std::ffi::OsStr;
+use std::net::Ipv4Addr;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::Path;
+
+pub(super) fn answer(ask: &Ask) -> Result<(Answer, Option<OwnedFd>), Errno> {
+    match ask {
+        Ask::Open { path, how, mode } => Ok((Answer::Done, Some(open(check(path)?, *how, *mode)?))),
+        Ask::Stat { path, follow } => Ok((Answer::Stat(stat(check(path)?, *follow, &Names::load())?), None)),
+        Ask::List { path } => list(check(path)?).map(|entries| (Answer::Entries(entries), None)),
+        Ask::MakeDir { path } => make_dirs(check(path)?).map(|()| (Answer::Done, None)),
+        Ask::Remove { path } => remove(check(path)?).map(|()| (Answer::Done, None)),
+        Ask::Rename { from, to } => rename(check(from)?, check(to)?).map(|()| (Answer::Done, None)),
+        Ask::Connect { port } => Ok((Answer::Done, Some(connect(*port)?))),
+        // Needs a thread and a pipe of its own.
+        Ask::Watch { .. } => Err(Errno::INVAL),
+    }
+}
+
+fn open(path: &[u8], how: Open, mode: u32) -> Result<OwnedFd, Errno> {
+    let flags = match how {
+        Open::Read => OFlags::RDONLY,
+        Open::Write => OFlags::WRONLY | OFlags::CREATE,
+        Open::Append => OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND,
+        Open::ReadWrite => OFlags::RDWR | OFlags::CREATE,
+    };
+    if how != Open::Read {
+        make_dirs(parent(path))?;
+    }
+    let mode = if how == Open::Read { Mode::empty() } else { Mode::from_raw_mode(mode & 0o7777) };
+    let flags = flags | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    // Looked at before it is opened: opening a device can already do something.
+    let known = rustix::fs::stat(path).map(|stat| FileType::from_raw_mode(stat.st_mode));
+    if known.is_ok_and(|kind| !matches!(kind, FileType::RegularFile | FileType::Directory)) {
+        return Err(Errno::INVAL);
+    }
+    let file = rustix::fs::openat2(CWD, path, flags, mode, ResolveFlags::NO_MAGICLINKS)?;
+    match FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode) {
+        FileType::RegularFile => {}
+        FileType::Directory => return Err(Errno::ISDIR),
+        _ => return Err(Errno::INVAL),
+    }
+    if how == Open::Write {
+        // Not O_TRUNC: only now is it known to be a file.
+        rustix::fs::ftruncate(&file, 0)?;
+    }
+    Ok(file)
+}
+
+fn stat(path: &[u8], follow: bool, names: &Names) -> Result<Stat, Errno> {
+    let flags = if follow { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW };
+    let stat = rustix::fs::statat(CWD, path, flags)?;
+    let kind = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => Kind::File,
+        FileType::Directory => Kind::Directory,
+        FileType::Symlink => Kind::Symlink,
+        _ => Kind::Other,
+    };
+    let target = match kind {
+        Kind::Symlink => rustix::fs::readlink(path, Vec::new()).ok().map(|target| target.into_bytes()),
+        _ => None,
+    };
+    Ok(Stat {
+        kind,
+        size: if kind == Kind::Directory { 0 } else { u64::try_from(stat.st_size).unwrap_or(0) },
+        mode: stat.st_mode & 0o7777,
+        uid: stat.st_uid,
+        gid: stat.st_gid,
+        owner: names.user(stat.st_uid),
+        group: names.group(stat.st_gid),
+        mtime: stat.st_mtime,
+        mtime_nanos: u32::try_from(stat.st_mtime_nsec).unwrap_or(0),
+        target,
+    })
+}
+
+fn list(path: &[u8]) -> Result<Vec<(Vec<u8>, Stat)>, Errno> {
+    let names = Names::load();
+    let mut entries = Vec::new();
+    for entry in std::fs::read_dir(Path::new(OsStr::from_bytes(path))).map_err(|error| errno(&error))? {
+        let name = entry.map_err(|error| errno(&error))?.file_name().into_vec();
+        // One that vanished meanwhile is not listed.
+        if let Ok(stat) = stat(&join(path, &name), false, &names) {
+            entries.push((name, stat));
+        }
+    }
+    entries.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(entries)
+}
+
+fn make_dirs(path: &[u8]) -> Result<(), Errno> {
+    let path = Path::new(OsStr::from_bytes(path));
+    if path.is_dir() {
+        return Ok(());
+    }
+    std::fs::create_dir_all(path).map_err(|error| errno(&error))
+}
+
+fn remove(path: &[u8]) -> Result<(), Errno> {
+    let path = Path::new(OsStr::from_bytes(path));
+    // `/`, `//`, `/.`, `/a/..`: whatever leads to the root. Its parent is itself.
+    if path.canonicalize().is_ok_and(|real| real.parent().is_none()) && !path.is_symlink() {
+        return Err(Errno::BUSY);
+    }
+    let removed = match path.symlink_metadata() {
+        // std removes trees through directory descriptors and never follows a link.
+        Ok(metadata) if metadata.is_dir() => std::fs::remove_dir_all(path),
+        Ok(_) => std::fs::remove_file(path),
+        Err(error) => Err(error),
+    };
+    match removed.map_err(|error| errno(&error)) {
+        Err(Errno::NOENT) => Ok(()),
+        result => result,
+    }
+}
+
+fn rename(from: &[u8], to: &[u8]) -> Result<(), Errno> {
+    make_dirs(parent(to))?;
+    match rustix::fs::rename(from, to) {
+        // From one overlay to another: a file is copied, as mv(1) does. A directory stays an error.
+        Err(Errno::XDEV) => {
+            let (from, to) = (Path::new(OsStr::from_bytes(from)), Path::new(OsStr::from_bytes(to)));
+            if !from.symlink_metadata().is_ok_and(|metadata| metadata.is_file()) {
+                return Err(Errno::XDEV);
+            }
+            std::fs::copy(from, to).and_then(|_| std::fs::remove_file(from)).map_err(|error| errno(&error))
+        }
+        result => result,
+    }
+}
+
+fn connect(port: u16) -> Result<OwnedFd, Errno> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)?;
+    match rustix::net::connect(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, port)) {
+        // Loopback answers within the call, or at the latest in the softirq after it.
+        Ok(()) => Ok(socket),
+        Err(Errno::INPROGRESS) => {
+            let mut fds = [rustix::event::PollFd::new(&socket, rustix::event::PollFlags::OUT)];
+            let limit = rustix::event::Timespec { tv_sec: 1, tv_nsec: 0 };
+            if rustix::event::poll(&mut fds, Some(&limit))? == 0 {
+                return Err(Errno::TIMEDOUT);
+            }
+            sys::pending_error(&socket)?;
+            Ok(socket)
+        }
+        Err(errno) => Err(errno),
+    }
+}
+
+fn errno(error: &std::io::Error) -> Errno {
+    Errno::from_io_error(error).unwrap_or(Errno::IO)
+}

@@ -1,0 +1,73 @@
+//! A sandbox's first process, from its clone to the moment it becomes the agent.
+//!
+//! The order matters: identity before anything is created, mounts while there is privilege, then everything that takes
+//! privilege away, the filters last. What fails is written to the status pipe, and the process exits.
+
+use super::create::{Parts, may_set_groups};
+use super::{rootfs, step};
+use crate::sys;
+use computesdk_guest_protocol::launcher::{Create, Failure, Policy, Privilege};
+use computesdk_guest_protocol::{AGENT_FD, encode};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::process::Signal;
+use rustix::thread::{Gid, Uid};
+
+/// Becomes the agent, or says why not and exits.
+pub(super) fn run(create: &Create, policy: &Policy, privilege: Privilege, parts: &Parts<'_>) -> ! {
+    // Out of the range that the agent's descriptors are laid into below.
+    let Ok(status) = rustix::io::fcntl_dupfd_cloexec(parts.status, 16) else { sys::exit_now() };
+    let failure = match prepare(create, policy, privilege, parts) {
+        Ok(never) => match never {},
+        Err(failure) => failure,
+    };
+    if let Ok(bytes) = encode(&failure) {
+        let _ = rustix::io::write(&status, &bytes);
+    }
+    // Not `exit`: nothing of the launcher, whose copy this is, may run here.
+    sys::exit_now()
+}
+
+enum Never {}
+
+fn prepare(create: &Create, policy: &Policy, privilege: Privilege, parts: &Parts<'_>) -> Result<Never, Failure> {
+    if !matches!(rustix::io::read(parts.go, &mut [0_u8]), Ok(1)) {
+        return Err(super::failure("wait for the ids to be mapped", Errno::PIPE));
+    }
+    // Until now this process's ids are unmapped, and what it creates would belong to nobody.
+    if may_set_groups(privilege) {
+        step("drop supplementary groups", rustix::thread::set_thread_groups(&[]))?;
+    }
+    step("become the sandbox's root group", rustix::thread::set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT))?;
+    step("become the sandbox's root", rustix::thread::set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT))?;
+    let _ = rustix::process::umask(Mode::empty());
+    step("set the host name", rustix::system::sethostname(create.hostname.as_bytes()))?;
+
+    rootfs::build(create, policy, parts.trees)?;
+
+    let _ = rustix::process::umask(Mode::WGRP | Mode::WOTH);
+    step("start a session", rustix::process::setsid())?;
+    sys::new_session_keyring();
+    for &(resource, soft, hard) in &policy.rlimits {
+        step(format!("set resource limit {resource}"), sys::set_limit(resource, soft, hard))?;
+    }
+    // Move what must survive out of the way, then lay it where the agent looks for it.
+    let program = step("keep the program", rustix::io::fcntl_dupfd_cloexec(parts.program, 16))?;
+    let socket = step("keep the agent's socket", rustix::io::fcntl_dupfd_cloexec(parts.socket, 16))?;
+    let null = step("open /dev/null", rustix::fs::open(c"/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()))?;
+    for number in 0..3 {
+        step("point the standard streams at /dev/null", sys::place(&null, number))?;
+    }
+    step("place the agent's socket", sys::place(&socket, AGENT_FD))?;
+
+    step("limit capabilities", sys::limit_capabilities(policy.capabilities))?;
+    step("set no_new_privs", rustix::thread::set_no_new_privs(true))?;
+    // After the last change of identity, which would clear it. If the launcher died before this line, its end of the
+    // socket is closed and the agent ends at once.
+    step("set the parent-death signal", rustix::process::set_parent_process_death_signal(Some(Signal::KILL)))?;
+    for filter in &policy.filters {
+        step("load a seccomp filter", sys::load_filter(filter))?;
+    }
+    let errno = sys::exec_fd(&program, c"computesdk-agent");
+    Err(super::failure("execute the agent", errno))
+}

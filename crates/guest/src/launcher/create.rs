@@ -1,0 +1,133 @@
+//! The launcher's half of making a sandbox.
+
+use super::{Launcher, child, failure, kill, step, wait};
+use crate::sys::{self, Forked};
+use computesdk_guest_protocol::launcher::{Create, Failure, Layer, Privilege};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::mount::{OpenTreeFlags, open_tree};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::pipe::{PipeFlags, pipe_with};
+use std::fmt::Write as _;
+
+/// A sandbox whose first process is still preparing itself.
+pub(super) struct Pending {
+    pub(super) sandbox: u64,
+    pub(super) pid: i32,
+    /// Holds a [`Failure`], or ends when the agent is exec'd.
+    pub(super) status: OwnedFd,
+    /// The engine's end of the agent's socket.
+    pub(super) agent: OwnedFd,
+}
+
+impl Pending {
+    /// What the child said; empty if it said nothing.
+    pub(super) fn read_status(&self) -> Vec<u8> {
+        let mut bytes = vec![0; 4096];
+        match rustix::io::read(&self.status, &mut bytes) {
+            Ok(n) => bytes.truncate(n),
+            Err(_) => bytes.clear(),
+        }
+        bytes
+    }
+}
+
+/// What the child gets besides the request.
+pub(super) struct Parts<'a> {
+    pub(super) program: &'a OwnedFd,
+    /// One detached mount per lower directory, in the order of the layers.
+    pub(super) trees: &'a [OwnedFd],
+    /// Readable when the ids are mapped.
+    pub(super) go: &'a OwnedFd,
+    pub(super) status: &'a OwnedFd,
+    /// The agent's end of its socket.
+    pub(super) socket: &'a OwnedFd,
+}
+
+impl Launcher {
+    /// Starts a sandbox's first process and maps its ids.
+    pub(super) fn create(&mut self, create: &Create) -> Result<Pending, Failure> {
+        let trees = open_layers(&create.layers)?;
+        let (go_read, go_write) = step("make a pipe", pipe_with(PipeFlags::CLOEXEC))?;
+        let (status_read, status_write) = step("make a pipe", pipe_with(PipeFlags::CLOEXEC))?;
+        let (ours, theirs) = step(
+            "make the agent's socket",
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None),
+        )?;
+        self.network.take(&self.policy.sysctls)?;
+
+        let pid = match step("clone into new namespaces", sys::clone_into_namespaces())? {
+            Forked::Child => {
+                drop((go_write, status_read, ours));
+                let parts = Parts {
+                    program: &self.program,
+                    trees: &trees,
+                    go: &go_read,
+                    status: &status_write,
+                    socket: &theirs,
+                };
+                child::run(create, &self.policy, self.privilege, &parts)
+            }
+            Forked::Parent(pid) => pid,
+        };
+        let prepared = map_ids(pid, create.ids)
+            .and_then(|()| if create.idmapped { idmap(pid, &trees) } else { Ok(()) })
+            .and_then(|()| step("let the sandbox go on", rustix::io::write(&go_write, b"g").map(drop)));
+        if let Err(failure) = prepared {
+            kill(pid);
+            wait(pid);
+            return Err(failure);
+        }
+        Ok(Pending { sandbox: create.sandbox, pid, status: status_read, agent: ours })
+    }
+}
+
+/// A detached copy of each lower directory's mount, opened here, where the host's paths mean something.
+fn open_layers(layers: &[Layer]) -> Result<Vec<OwnedFd>, Failure> {
+    let mut trees = Vec::new();
+    for lower in layers.iter().flat_map(|layer| &layer.lowers) {
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+        let name = String::from_utf8_lossy(lower);
+        trees.push(step(format!("open the image layer {name}"), open_tree(CWD, &lower[..], flags))?);
+    }
+    Ok(trees)
+}
+
+/// Writes the id maps of a new user namespace (`user_namespaces(7)`).
+fn map_ids(pid: i32, (first, count): (u32, u32)) -> Result<(), Failure> {
+    for map in ["uid_map", "gid_map"] {
+        let mut line = String::new();
+        let _ = write!(line, "0 {first} {count}");
+        write_proc(&format!("/proc/{pid}/{map}"), &line)?;
+    }
+    Ok(())
+}
+
+pub(super) fn write_proc(path: &str, content: &str) -> Result<(), Failure> {
+    let what = || format!("write {content:?} to {path}");
+    let file = step(what(), rustix::fs::open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()))?;
+    // One write: the kernel takes these files whole or not at all.
+    match rustix::io::write(&file, content.as_bytes()) {
+        Ok(n) if n == content.len() => Ok(()),
+        Ok(_) => Err(failure(what(), Errno::IO)),
+        Err(errno) => Err(failure(what(), errno)),
+    }
+}
+
+fn idmap(pid: i32, trees: &[OwnedFd]) -> Result<(), Failure> {
+    let path = format!("/proc/{pid}/ns/user");
+    let userns = step(
+        "open the sandbox's user namespace",
+        rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()),
+    )?;
+    for tree in trees {
+        step("idmap an image layer", sys::idmap_mount(tree, userns.as_fd()))?;
+    }
+    Ok(())
+}
+
+/// Whether the sandbox's group list may be set: not where one id is mapped and `setgroups` is denied.
+pub(super) fn may_set_groups(privilege: Privilege) -> bool {
+    privilege != Privilege::SingleId
+}
