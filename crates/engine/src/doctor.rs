@@ -1,7 +1,7 @@
 //! What this host offers, and what to do about what it does not.
 
 use crate::engine::{Host, failed};
-use crate::{EngineError, EngineOptions, Interpreter, Rejected, Rung, rung};
+use crate::{EngineError, EngineOptions, Rung, rung};
 use serde::Serialize;
 use std::path::PathBuf;
 
@@ -18,6 +18,28 @@ pub struct RungReport {
     pub hint: Option<String>,
 }
 
+/// One interpreter of the image.
+#[derive(Debug, Clone, Serialize)]
+pub struct InterpreterReport {
+    /// `python` or `node`.
+    pub language: &'static str,
+    /// Its path in the sandbox.
+    pub executable: String,
+    /// Its version.
+    pub version: String,
+    /// How it was found.
+    pub found_by: String,
+}
+
+/// One interpreter that was not taken.
+#[derive(Debug, Clone, Serialize)]
+pub struct RejectedReport {
+    /// Its path on the host.
+    pub path: PathBuf,
+    /// Why not.
+    pub why: String,
+}
+
 /// The findings.
 #[derive(Debug, Clone, Serialize)]
 pub struct Doctor {
@@ -27,12 +49,10 @@ pub struct Doctor {
     pub rungs: Vec<RungReport>,
     /// The kernel's release.
     pub kernel: String,
-    /// The Python in the image.
-    pub python: Option<Interpreter>,
-    /// The Node.js in the image.
-    pub node: Option<Interpreter>,
+    /// The interpreters in the image.
+    pub interpreters: Vec<InterpreterReport>,
     /// Interpreters that were not taken.
-    pub rejected: Vec<Rejected>,
+    pub rejected: Vec<RejectedReport>,
     /// Generated files.
     pub cache_dir: PathBuf,
     /// Journals.
@@ -81,9 +101,19 @@ impl Doctor {
             rung: best.map(|attempt| attempt.rung().label().to_owned()),
             rungs,
             kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
-            python: image.python,
-            node: image.node,
-            rejected: image.rejected,
+            interpreters: [("python", &image.python), ("node", &image.node)]
+                .into_iter()
+                .filter_map(|(language, found)| {
+                    let found = found.clone()?;
+                    let (executable, version, found_by) = (found.executable, found.version, found.found_by);
+                    Some(InterpreterReport { language, executable, version, found_by })
+                })
+                .collect(),
+            rejected: image
+                .rejected
+                .iter()
+                .map(|rejected| RejectedReport { path: PathBuf::from(&rejected.path), why: rejected.why.clone() })
+                .collect(),
             cache_dir: host.cache_dir.clone(),
             state_dir: host.state_dir().to_path_buf(),
             notes,

@@ -148,6 +148,12 @@ impl Engine {
         self.inner.rung()
     }
 
+    /// Whether it can still make sandboxes: it was not shut down, its launcher lives, and this is its process.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.inner.check_process().is_ok() && self.inner.launcher.is_running() && !*self.inner.stopped.borrow()
+    }
+
     /// What is in the sandboxes.
     #[must_use]
     pub fn image(&self) -> &HostImage {
@@ -425,7 +431,8 @@ fn wire_layers(image: &HostImage, idmapped: bool) -> Vec<Layer> {
 }
 
 /// A random name of 20 lower-case letters and digits.
-pub(crate) fn random_name() -> String {
+#[must_use]
+pub fn random_name() -> String {
     const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
     let mut bytes = [0_u8; 20];
     // getrandom(2) does not fail once the system has booted; short reads only above 256 bytes.

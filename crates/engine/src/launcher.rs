@@ -179,6 +179,11 @@ impl Launcher {
         receive.await.unwrap_or_else(|_| Err(EngineError::HostLost(String::from("the engine was shut down"))))
     }
 
+    /// Whether it has not been lost.
+    pub(crate) fn is_running(&self) -> bool {
+        self.lock().lost.is_none()
+    }
+
     /// Asks for the end of a sandbox.
     pub(crate) async fn kill(&self, sandbox: u64) {
         // If the launcher is gone, so is the sandbox.

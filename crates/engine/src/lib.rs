@@ -43,8 +43,9 @@ mod socket;
 mod stream;
 mod sys;
 
-pub use doctor::{Doctor, RungReport};
-pub use engine::{Engine, EngineOptions};
+pub use doctor::{Doctor, InterpreterReport, RejectedReport, RungReport};
+pub use computesdk_guest_protocol::agent::Refusal;
+pub use engine::{Engine, EngineOptions, random_name};
 pub use error::{EngineError, Refused, RungFailure};
 pub use exec::{Exec, ExecEnd, ExecSpec, Stdio};
 pub use files::{Change, ChangeKind, FileKind, Open, Stat, Watch};

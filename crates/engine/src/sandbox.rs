@@ -232,6 +232,13 @@ impl Sandbox {
         self.wait().await
     }
 
+    /// Asks for its end without waiting: for destructors and cancelled futures.
+    pub fn request_end(&self) {
+        if self.engine.check_process().is_ok() && self.ended().is_none() {
+            self.shared.end(End::Terminated);
+        }
+    }
+
     /// Returns when it has ended.
     ///
     /// # Errors
@@ -252,9 +259,5 @@ impl Sandbox {
             return Err(EngineError::Ended(end.clone()));
         }
         self.shared.agent.get().ok_or_else(|| EngineError::HostLost(String::from("the sandbox has no agent")))
-    }
-
-    pub(crate) fn runtime(&self) -> &Handle {
-        self.engine.runtime()
     }
 }

@@ -1,0 +1,50 @@
+//! What the provider can be told.
+
+use computesdk_core::Runtime;
+use computesdk_engine::EngineOptions;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Settings of the `local` provider. `Default` is right for most.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct LocalConfig {
+    /// Language of code whose language neither the call, the sandbox nor the code tells. Default: Python.
+    pub runtime: Option<Runtime>,
+    /// Lifetime of a sandbox and limit of each execution, unless `create` says otherwise. Default: 300 s, as the
+    /// JavaScript SDK reports it. [`Duration::MAX`] is no limit.
+    pub timeout: Duration,
+    /// The Python to offer inside. Default: the first on `PATH`, looked through virtual environments and shims.
+    pub python: Option<PathBuf>,
+    /// The Node.js to offer inside. Default: the first on `PATH`.
+    pub node: Option<PathBuf>,
+    /// Where journals are kept. Default: `$XDG_STATE_HOME/computesdk`.
+    pub state_dir: Option<PathBuf>,
+    /// Where the generated part of the host image is kept. Default: `$XDG_CACHE_HOME/computesdk`.
+    pub cache_dir: Option<PathBuf>,
+}
+
+impl Default for LocalConfig {
+    fn default() -> Self {
+        Self {
+            runtime: None,
+            timeout: Duration::from_secs(300),
+            python: None,
+            node: None,
+            state_dir: None,
+            cache_dir: None,
+        }
+    }
+}
+
+impl LocalConfig {
+    pub(crate) fn engine_options(&self, degraded: bool) -> EngineOptions {
+        let mut options = EngineOptions::default();
+        options.state_dir.clone_from(&self.state_dir);
+        options.cache_dir.clone_from(&self.cache_dir);
+        options.python.clone_from(&self.python);
+        options.node.clone_from(&self.node);
+        options.degraded = degraded;
+        options
+    }
+}

@@ -1,0 +1,202 @@
+//! One sandbox.
+
+use crate::error::{NAME, call_error};
+use crate::files::LocalFiles;
+use crate::process::{LocalProcess, State};
+use computesdk_core::{
+    EndCause, Error, ErrorKind, ExecOptions, Files, Process, ProcessId, Result, Runtime, Sandbox, SandboxId,
+    SandboxInfo, SandboxStatus, StartFailure, Stdio, async_trait,
+};
+use computesdk_engine::{self as engine, End, EngineError, ExecSpec, Refusal, Refused};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+use tokio::sync::OnceCell;
+
+/// Working directory of a sandbox that was not given one.
+pub(crate) const DEFAULT_CWD: &str = "/root";
+
+#[derive(Debug)]
+pub(crate) struct LocalSandbox {
+    pub(crate) id: SandboxId,
+    pub(crate) sandbox: engine::Sandbox,
+    pub(crate) settings: Settings,
+    pub(crate) metadata: Mutex<BTreeMap<String, String>>,
+    pub(crate) main: OnceLock<Arc<LocalProcess>>,
+    /// Processes whose id the caller chose: starting one again finds it here.
+    pub(crate) named: Mutex<HashMap<ProcessId, Arc<OnceCell<Arc<LocalProcess>>>>>,
+    pub(crate) next_process: AtomicU64,
+}
+
+/// What was settled at create.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) runtime: Runtime,
+    pub(crate) timeout: Duration,
+    pub(crate) name: Option<String>,
+    pub(crate) env: BTreeMap<String, String>,
+    pub(crate) cwd: String,
+    pub(crate) path: String,
+}
+
+impl LocalSandbox {
+    /// Why it ended, or `None` while it runs.
+    pub(crate) fn end(&self) -> Option<EndCause> {
+        self.sandbox.ended().map(end_cause)
+    }
+
+    pub(crate) fn metadata(&self) -> BTreeMap<String, String> {
+        self.metadata.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) async fn start(&self, options: ExecOptions) -> Result<Arc<LocalProcess>> {
+        let Some(id) = options.id.clone() else {
+            let number = self.next_process.fetch_add(1, Ordering::Relaxed);
+            return self.start_as(ProcessId::new(format!("{}-p{number}", self.id)), options).await.map(Arc::new);
+        };
+        let cell = {
+            let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(named.entry(id.clone()).or_default())
+        };
+        // Two callers at once start one process; one that could not be started may be tried again.
+        cell.get_or_try_init(|| async { self.start_as(id, options).await.map(Arc::new) }).await.cloned()
+    }
+
+    async fn start_as(&self, id: ProcessId, options: ExecOptions) -> Result<LocalProcess> {
+        let spec = self.spec(&options);
+        let state = match self.sandbox.exec(spec).await {
+            Ok(exec) => State::Started(exec),
+            Err(EngineError::Refused(refused)) => self.refused(&options, refused)?,
+            Err(error) => return Err(call_error("sandbox.exec", self.id.as_str(), error)),
+        };
+        Ok(LocalProcess { id, state })
+    }
+
+    fn spec(&self, options: &ExecOptions) -> ExecSpec {
+        let mut env: BTreeMap<String, String> =
+            [("PATH", self.settings.path.as_str()), ("LANG", "C.UTF-8")].map(|(n, v)| (n.into(), v.into())).into();
+        if options.pty.is_some() {
+            env.insert(String::from("TERM"), String::from("xterm-256color"));
+        }
+        env.extend(self.settings.env.clone());
+        env.extend(options.env.clone());
+        let timeout = options.timeout.unwrap_or(self.settings.timeout);
+        ExecSpec {
+            argv: options.argv.clone(),
+            env: env.into_iter().collect(),
+            cwd: options.cwd.clone().unwrap_or_else(|| self.settings.cwd.clone()),
+            user: options.user.clone(),
+            timeout: (timeout != Duration::MAX).then_some(timeout),
+            pty: options.pty.map(|size| (size.rows, size.cols)),
+            stdio: [options.stdin, options.stdout, options.stderr].map(|kind| match kind {
+                Stdio::Piped => engine::Stdio::Piped,
+                Stdio::Null => engine::Stdio::Null,
+                Stdio::Merged => engine::Stdio::Merged,
+            }),
+        }
+    }
+
+    /// A program that was not started: a process that has ended, or the caller's mistake.
+    fn refused(&self, options: &ExecOptions, refused: Refused) -> Result<State> {
+        let invalid = |field: &str, problem: String| {
+            Err(Error::invalid("sandbox.exec", field, problem)
+                .with_provider(NAME)
+                .with_context("sandbox", self.id.as_str()))
+        };
+        let user = options.user.as_deref().unwrap_or("root");
+        let reason = match refused.refusal {
+            Refusal::NotFound => StartFailure::NotFound,
+            Refusal::IsDirectory => StartFailure::IsDirectory,
+            Refusal::NotExecutable => StartFailure::NotExecutable,
+            Refusal::BadInterpreter => StartFailure::BadInterpreter,
+            Refusal::WrongFormat => StartFailure::WrongFormat,
+            Refusal::Other => StartFailure::Other,
+            Refusal::TooLarge => return invalid("args", refused.to_string()),
+            Refusal::UnknownUser => return invalid("user", format!("{refused}: {user:?}")),
+            Refusal::SingleUser => {
+                return Err(Error::unsupported("sandbox.exec", "user", refused)
+                    .with_provider(NAME)
+                    .with_hint("`compute doctor` says how to get a range of ids"));
+            }
+            Refusal::WorkingDirectory => {
+                let cwd = options.cwd.as_deref().unwrap_or(&self.settings.cwd);
+                return invalid("cwd", format!("{refused}: {cwd:?}"));
+            }
+        };
+        let program = options.argv.first().map_or("", String::as_str);
+        let text = format!("{program}: {refused}\n").into_bytes();
+        let on_stdout = options.pty.is_some() || options.stderr == Stdio::Merged;
+        let (stdout, stderr) = if on_stdout { (text, Vec::new()) } else { (Vec::new(), text) };
+        Ok(State::NotStarted { reason, stdout: Mutex::new(Some(stdout)), stderr: Mutex::new(Some(stderr)) })
+    }
+}
+
+#[async_trait]
+impl Sandbox for LocalSandbox {
+    fn id(&self) -> &SandboxId {
+        &self.id
+    }
+
+    fn provider(&self) -> &str {
+        NAME
+    }
+
+    async fn info(&self) -> Result<SandboxInfo> {
+        let end = self.end();
+        Ok(SandboxInfo {
+            id: self.id.clone(),
+            provider: NAME.to_owned(),
+            runtime: self.settings.runtime,
+            status: SandboxStatus::of(end.as_ref()),
+            created_at: self.sandbox.created_at(),
+            timeout: self.settings.timeout,
+            name: self.settings.name.clone(),
+            isolation: Some(self.sandbox.rung().label().to_owned()),
+            end,
+            metadata: self.metadata(),
+        })
+    }
+
+    fn main_process(&self) -> Option<Arc<dyn Process>> {
+        self.main.get().map(|process| Arc::clone(process) as Arc<dyn Process>)
+    }
+
+    async fn exec(&self, options: ExecOptions) -> Result<Arc<dyn Process>> {
+        self.start(options).await.map(|process| process as Arc<dyn Process>)
+    }
+
+    fn files(&self) -> Arc<dyn Files> {
+        Arc::new(LocalFiles { id: self.id.as_str().to_owned(), sandbox: self.sandbox.clone() })
+    }
+
+    async fn wait(&self) -> Result<EndCause> {
+        let end = self.sandbox.wait().await;
+        end.map(end_cause).map_err(|error| call_error("sandbox.wait", self.id.as_str(), error))
+    }
+
+    async fn terminate(&self) -> Result<()> {
+        let ended = self.sandbox.terminate().await;
+        ended.map(drop).map_err(|error| call_error("sandbox.terminate", self.id.as_str(), error))
+    }
+
+    async fn set_metadata(&self, metadata: BTreeMap<String, String>) -> Result<()> {
+        if let Some(end) = self.end() {
+            let text = format!("sandbox {} has ended: {end}", self.id);
+            return Err(Error::new(ErrorKind::NotFound, "sandbox.set_metadata", text).with_provider(NAME));
+        }
+        *self.metadata.lock().unwrap_or_else(PoisonError::into_inner) = metadata;
+        Ok(())
+    }
+}
+
+fn end_cause(end: End) -> EndCause {
+    match end {
+        End::Exited { code } => EndCause::Exited { code },
+        End::TimedOut => EndCause::TimedOut,
+        End::Terminated => EndCause::Terminated,
+        End::HostLost { reason } => EndCause::HostLost { reason },
+        // The engine's list may grow; what is not known here is still an end that was not asked for.
+        other => EndCause::HostLost { reason: other.to_string() },
+    }
+}
