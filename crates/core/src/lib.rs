@@ -28,6 +28,6 @@ pub use error::{Error, ErrorKind, Result};
 pub use files::{DirEntry, FileKind, FileStat, OpenMode, WatchEvent, WatchKind};
 pub use id::{ProcessId, SandboxId};
 pub use options::{CreateOptions, ExecOptions, FileUpload, Isolation, ListFilter, Network, PtySize, Resources, Stdio};
-pub use provider::{BoxRead, BoxWrite, File, Files, Process, Provider, Sandbox, WatchStream};
+pub use provider::{BoxRead, BoxWrite, File, Files, IntoProvider, Process, Provider, Sandbox, WatchStream};
 pub use runtime::Runtime;
 pub use status::{EndCause, ExitCause, ExitStatus, SandboxInfo, SandboxStatus, Signal, StartFailure};

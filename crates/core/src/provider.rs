@@ -200,3 +200,33 @@ pub trait Files: Send + Sync + fmt::Debug {
     /// `NotFound`, `PermissionDenied`, `InvalidArgument`.
     async fn watch(&self, path: &str, recursive: bool) -> Result<Box<dyn WatchStream>>;
 }
+
+/// What can be given where a provider is wanted: a provider, an `Arc` of one, or a shared `Arc<dyn Provider>`.
+pub trait IntoProvider {
+    /// The provider, shared.
+    fn into_provider(self) -> Arc<dyn Provider>;
+}
+
+impl<P: Provider + 'static> IntoProvider for P {
+    fn into_provider(self) -> Arc<dyn Provider> {
+        Arc::new(self)
+    }
+}
+
+impl<P: Provider + 'static> IntoProvider for Arc<P> {
+    fn into_provider(self) -> Arc<dyn Provider> {
+        self
+    }
+}
+
+impl IntoProvider for Arc<dyn Provider> {
+    fn into_provider(self) -> Arc<dyn Provider> {
+        self
+    }
+}
+
+impl IntoProvider for &Arc<dyn Provider> {
+    fn into_provider(self) -> Arc<dyn Provider> {
+        Arc::clone(self)
+    }
+}

@@ -10,7 +10,7 @@ use crate::journal::{self, Journal};
 use crate::launcher::Launcher;
 use crate::rung::{Attempt, PrivilegeName, Subordinate};
 use crate::sandbox::Shared;
-use crate::{EngineError, Rung, RungFailure, Sandbox, SandboxSpec, directories, guest, ids, isolation, rung};
+use crate::{EngineError, Rung, RungFailure, Sandbox, SandboxSpec, directories, guest, ids, policy, rung};
 use computesdk_guest_protocol::PROTOCOL;
 use computesdk_guest_protocol::launcher::{Create, Init, Layer, OwnedDir};
 use std::fmt;
@@ -346,7 +346,7 @@ impl Host {
             subuid: subordinate.uids,
             subgid: subordinate.gids,
             map_programs: (bytes(&subordinate.programs.0), bytes(&subordinate.programs.1)),
-            policy: isolation::policy()?,
+            policy: policy::policy()?,
         })
     }
 }

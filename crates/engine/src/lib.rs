@@ -29,14 +29,9 @@ mod guest;
 mod ids;
 #[path = "image_tmp.rs"]
 mod image;
-mod isolation;
 mod journal;
 mod launcher;
-mod policy {
-    pub(crate) mod capabilities;
-    pub(crate) mod defaults;
-    pub(crate) mod proc;
-}
+mod policy;
 mod rung;
 mod sandbox;
 mod socket;

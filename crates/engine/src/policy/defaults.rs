@@ -13,9 +13,6 @@ pub(crate) const DEVICE_LINKS: &[(&str, &str)] = &[
     ("ptmx", "pts/ptmx"),
 ];
 
-/// Directories in `/dev` with their modes: mount points of devpts, the shared-memory tmpfs and mqueue.
-pub(crate) const DEVICE_DIRECTORIES: &[(&str, u32)] = &[("pts", 0o755), ("shm", 0o1777), ("mqueue", 0o1777)];
-
 /// One resource limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Limit {

@@ -19,8 +19,8 @@ pub(super) const ALLOWED: &[Call] = calls! {
     SYS_openat SYS_openat2 SYS_close SYS_close_range SYS_lseek SYS_dup SYS_dup3 SYS_fcntl SYS_flock SYS_ioctl
     SYS_fstat SYS_newfstatat SYS_statx SYS_statfs SYS_fstatfs SYS_getdents64 SYS_getcwd SYS_chdir SYS_fchdir SYS_chroot
     SYS_mkdirat SYS_mknodat SYS_unlinkat SYS_linkat SYS_symlinkat SYS_readlinkat SYS_renameat2
-    SYS_faccessat SYS_faccessat2 SYS_fchmod SYS_fchmodat SYS_fchmodat2 SYS_fchown SYS_fchownat SYS_umask
-    SYS_truncate SYS_ftruncate SYS_fallocate SYS_fadvise64 SYS_readahead SYS_utimensat SYS_cachestat
+    SYS_faccessat SYS_faccessat2 SYS_fchmod SYS_fchmodat SYS_fchown SYS_fchownat SYS_umask
+    SYS_truncate SYS_ftruncate SYS_fallocate SYS_fadvise64 SYS_readahead SYS_utimensat
     SYS_sync SYS_fsync SYS_fdatasync SYS_syncfs SYS_sync_file_range SYS_copy_file_range SYS_sendfile SYS_splice SYS_tee
     SYS_setxattr SYS_lsetxattr SYS_fsetxattr SYS_getxattr SYS_lgetxattr SYS_fgetxattr SYS_listxattr SYS_llistxattr
     SYS_flistxattr SYS_removexattr SYS_lremovexattr SYS_fremovexattr
@@ -39,8 +39,7 @@ pub(super) const ALLOWED: &[Call] = calls! {
     // memory where a filter cannot look, and ENOSYS makes libraries use `clone`.
     SYS_clone SYS_unshare SYS_execve SYS_execveat SYS_exit SYS_exit_group SYS_wait4 SYS_waitid
     SYS_getpid SYS_getppid SYS_gettid SYS_getpgid SYS_setpgid SYS_getsid SYS_setsid SYS_set_tid_address
-    SYS_set_robust_list SYS_get_robust_list SYS_rseq SYS_futex SYS_futex_waitv SYS_futex_wake SYS_futex_wait
-    SYS_futex_requeue SYS_prctl SYS_personality SYS_getcpu SYS_restart_syscall
+    SYS_set_robust_list SYS_get_robust_list SYS_rseq SYS_futex SYS_futex_waitv SYS_prctl SYS_personality SYS_getcpu SYS_restart_syscall
     SYS_pidfd_open SYS_pidfd_send_signal SYS_pidfd_getfd SYS_process_mrelease
     // Debuggers. Safe since Linux 4.8, where the filter runs after the tracer had its turn, and the process namespace
     // has nobody else to trace.
@@ -69,7 +68,7 @@ pub(super) const ALLOWED: &[Call] = calls! {
 
     // Waiting and pipes. `io_setup` and its kin are the old asynchronous i/o that databases use, not io_uring.
     SYS_ppoll SYS_pselect6 SYS_epoll_create1 SYS_epoll_ctl SYS_epoll_pwait SYS_epoll_pwait2 SYS_eventfd2 SYS_pipe2
-    SYS_io_setup SYS_io_destroy SYS_io_submit SYS_io_cancel SYS_io_getevents SYS_io_pgetevents
+    SYS_io_setup SYS_io_destroy SYS_io_submit SYS_io_cancel SYS_io_getevents
 
     // Sockets.
     SYS_socket SYS_socketpair SYS_bind SYS_listen SYS_accept SYS_accept4 SYS_connect SYS_shutdown SYS_getsockname
@@ -84,6 +83,16 @@ pub(super) const ALLOWED: &[Call] = calls! {
     // The machine.
     SYS_uname SYS_sysinfo SYS_getrandom
 };
+
+/// Allowed, but too new for `libc` to name. From Linux 6.5 on, calls have one number on every architecture
+/// (`include/uapi/asm-generic/unistd.h`).
+pub(super) const ALLOWED_NEW: &[Call] = &[
+    ("SYS_cachestat", 451),
+    ("SYS_fchmodat2", 452),
+    ("SYS_futex_wake", 454),
+    ("SYS_futex_wait", 455),
+    ("SYS_futex_requeue", 456),
+];
 
 /// Allowed on x86-64 only: the older forms that newer architectures left out.
 #[cfg(target_arch = "x86_64")]
@@ -104,7 +113,7 @@ pub(super) const ALLOWED_HERE: &[Call] = calls! { SYS_renameat };
 pub(super) const REFUSED: &[Call] = calls! {
     // Mounts, old and new interface: no sandbox process changes what the sandbox sees.
     SYS_mount SYS_umount2 SYS_pivot_root SYS_open_tree SYS_move_mount SYS_fsopen SYS_fsconfig SYS_fsmount SYS_fspick
-    SYS_mount_setattr SYS_statmount SYS_listmount SYS_setns
+    SYS_mount_setattr SYS_setns
     // File handles reach files that no directory of the sandbox leads to.
     SYS_open_by_handle_at SYS_name_to_handle_at
     // Keyrings belong to a user, not to a namespace.
@@ -119,6 +128,9 @@ pub(super) const REFUSED: &[Call] = calls! {
     SYS_swapoff SYS_acct SYS_quotactl SYS_quotactl_fd SYS_settimeofday SYS_clock_settime SYS_clock_adjtime SYS_adjtimex
     SYS_sethostname SYS_setdomainname SYS_syslog SYS_vhangup SYS_nfsservctl
 };
+
+/// Refused, but too new for `libc` to name: they list the mounts of a namespace.
+pub(super) const REFUSED_NEW: &[Call] = &[("SYS_statmount", 457), ("SYS_listmount", 458)];
 
 /// Refused on x86-64 only: port access, and a kernel-profiling leftover.
 #[cfg(target_arch = "x86_64")]
