@@ -25,9 +25,10 @@ fn find(chosen: Option<&Path>, variable: &str, below_home: &str) -> Result<PathB
         return private(chosen).map_err(EngineError::host(format!("use the directory {}", chosen.display())));
     }
     let absolute = |path: &PathBuf| path.is_absolute();
-    let base = std::env::var_os(variable).map(PathBuf::from).filter(absolute).or_else(|| {
-        std::env::var_os("HOME").map(PathBuf::from).filter(absolute).map(|home| home.join(below_home))
-    });
+    let base = std::env::var_os(variable)
+        .map(PathBuf::from)
+        .filter(absolute)
+        .or_else(|| std::env::var_os("HOME").map(PathBuf::from).filter(absolute).map(|home| home.join(below_home)));
     if let Some(Ok(path)) = base.map(|base| private(&base.join("computesdk"))) {
         return Ok(path);
     }

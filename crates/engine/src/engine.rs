@@ -118,13 +118,8 @@ impl Engine {
         inner.check_process()?;
         let number = inner.next.fetch_add(1, Ordering::Relaxed);
         let (ids, range) = inner.ids()?;
-        let shared = Shared::new(
-            number,
-            Arc::clone(&inner.launcher),
-            Arc::downgrade(inner),
-            inner.runtime.clone(),
-            range,
-        );
+        let shared =
+            Shared::new(number, Arc::clone(&inner.launcher), Arc::downgrade(inner), inner.runtime.clone(), range);
         inner.journal.will_create(number)?;
         let create = Create {
             sandbox: number,
@@ -424,7 +419,11 @@ fn wire_layers(image: &HostImage, idmapped: bool) -> Vec<Layer> {
         owned: if idmapped {
             Vec::new()
         } else {
-            layer.owned.iter().map(|dir| OwnedDir { path: dir.path.clone(), mode: dir.mode }).collect()
+            layer
+                .owned
+                .iter()
+                .map(|dir| OwnedDir { path: dir.path.clone(), mode: dir.mode, owner: dir.owner })
+                .collect()
         },
     });
     layers.collect()

@@ -131,13 +131,8 @@ impl Exec {
             streams.stdin = Some(WriteStream::terminal(Arc::clone(terminal)));
             streams.stdout = Some(ReadStream::terminal(Arc::clone(terminal)));
         }
-        let exec = Self {
-            number,
-            agent: Arc::clone(agent),
-            end: end.subscribe(),
-            terminal,
-            streams: Mutex::new(streams),
-        };
+        let exec =
+            Self { number, agent: Arc::clone(agent), end: end.subscribe(), terminal, streams: Mutex::new(streams) };
         if let Some(limit) = spec.timeout {
             runtime.spawn(enforce(limit, number, Arc::clone(agent), end, sandbox));
         }

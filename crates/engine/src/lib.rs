@@ -16,7 +16,6 @@
 //!
 //! This crate speaks no gRPC and no HTTP and knows none of the traits of `computesdk-core`.
 
-
 mod agent;
 mod descriptor;
 mod directories;
@@ -27,7 +26,6 @@ mod exec;
 mod files;
 mod guest;
 mod ids;
-#[path = "image_tmp.rs"]
 mod image;
 mod journal;
 mod launcher;
@@ -38,13 +36,13 @@ mod socket;
 mod stream;
 mod sys;
 
-pub use doctor::{Doctor, InterpreterReport, RejectedReport, RungReport};
 pub use computesdk_guest_protocol::agent::Refusal;
+pub use doctor::{Doctor, InterpreterReport, RejectedReport, RungReport};
 pub use engine::{Engine, EngineOptions, random_name};
 pub use error::{EngineError, Refused, RungFailure};
 pub use exec::{Exec, ExecEnd, ExecSpec, Stdio};
 pub use files::{Change, ChangeKind, FileKind, Open, Stat, Watch};
-pub use image::{HostImage, Interpreter, Rejected};
+pub use image::{HostImage, ImageError, Interpreter, Rejected};
 pub use rung::Rung;
 pub use sandbox::{End, Sandbox, SandboxSpec};
 pub use stream::{ReadStream, WriteStream};

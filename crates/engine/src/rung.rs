@@ -93,11 +93,7 @@ pub(crate) fn attempts(degraded: bool) -> (Vec<Attempt>, Vec<crate::RungFailure>
         // files then belong to nobody.
         attempts.extend([attempt(PrivilegeName::Root, true), attempt(PrivilegeName::Root, false)]);
     } else {
-        failures.push(crate::RungFailure {
-            rung: Rung::A.label(),
-            why: String::from("it needs root"),
-            hint: None,
-        });
+        failures.push(crate::RungFailure { rung: Rung::A.label(), why: String::from("it needs root"), hint: None });
         match Subordinate::find() {
             Ok(_) => attempts.push(attempt(PrivilegeName::SubordinateIds, false)),
             Err((why, hint)) => {
@@ -124,9 +120,8 @@ pub(crate) struct Subordinate {
 impl Subordinate {
     /// Finds them, or says what is missing and what to do.
     pub(crate) fn find() -> Result<Self, (String, String)> {
-        let package = || {
-            String::from("install the package `uidmap` (Debian, Ubuntu) or `shadow-utils` (Fedora) for newuidmap")
-        };
+        let package =
+            || String::from("install the package `uidmap` (Debian, Ubuntu) or `shadow-utils` (Fedora) for newuidmap");
         let program = |name: &str| find_program(name).ok_or_else(|| (format!("{name} is not installed"), package()));
         let programs = (program("newuidmap")?, program("newgidmap")?);
         let uid = getuid().as_raw();

@@ -54,13 +54,15 @@ pub struct Policy {
     pub rlimits: Vec<(u32, u64, u64)>,
 }
 
-/// A directory that is made in a layer's upper, owned by the sandbox's root.
+/// A directory that is made in a layer's upper.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct OwnedDir {
     /// Path relative to the layer.
     pub path: String,
     /// Permission bits.
     pub mode: u32,
+    /// User and group, as the sandbox numbers them.
+    pub owner: u32,
 }
 
 /// One overlay of a sandbox's root file system.

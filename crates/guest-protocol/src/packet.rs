@@ -133,10 +133,7 @@ impl Packet {
 ///
 /// # Errors
 /// [`PacketError::Closed`] at the end; [`PacketError::Io`] with `EAGAIN` if a non-blocking socket is empty.
-pub fn receive<T: DeserializeOwned>(
-    socket: impl AsFd,
-    buffer: &mut Vec<u8>,
-) -> Result<(T, Vec<OwnedFd>), PacketError> {
+pub fn receive<T: DeserializeOwned>(socket: impl AsFd, buffer: &mut Vec<u8>) -> Result<(T, Vec<OwnedFd>), PacketError> {
     buffer.resize(MAX_INLINE + 64, 0);
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);

@@ -12,6 +12,8 @@ mod defaults;
 mod proc;
 mod seccomp;
 mod syscalls;
+#[cfg(test)]
+mod tests;
 
 use crate::EngineError;
 use computesdk_guest_protocol::launcher::Policy;
@@ -21,10 +23,10 @@ pub(crate) fn policy() -> Result<Policy, EngineError> {
     let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
     let pairs =
         |pairs: &[(&str, &str)]| pairs.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect::<Vec<_>>();
-    let filters = seccomp::programs()
+    let filters = seccomp::filters()
         .map_err(|error| EngineError::host("compile the system call filters")(std::io::Error::other(error)))?;
     Ok(Policy {
-        filters,
+        filters: vec![filters.calls.clone(), filters.arguments.clone()],
         capabilities: capabilities::KEPT,
         proc_masked_files: names(proc::MASKED_FILES),
         proc_masked_dirs: names(proc::MASKED_DIRECTORIES),

@@ -2,7 +2,8 @@
 //!
 //! ENOSYS is the answer for the unknown because libraries then fall back to an older call; EPERM is for calls that
 //! programs know to be privileged and report as such. The numbers come from `libc`, so a name that an architecture
-//! lacks does not compile there: such names stand in the lists of that architecture.
+//! lacks does not compile there: such names stand in the lists of that architecture. Calls that `libc` does not name
+//! yet stand with their numbers, which are the same everywhere from 424 on.
 
 /// A system call: its name in `libc`, and its number on this architecture.
 pub(super) type Call = (&'static str, i64);
@@ -84,16 +85,6 @@ pub(super) const ALLOWED: &[Call] = calls! {
     SYS_uname SYS_sysinfo SYS_getrandom
 };
 
-/// Allowed, but too new for `libc` to name. From Linux 6.5 on, calls have one number on every architecture
-/// (`include/uapi/asm-generic/unistd.h`).
-pub(super) const ALLOWED_NEW: &[Call] = &[
-    ("SYS_cachestat", 451),
-    ("SYS_fchmodat2", 452),
-    ("SYS_futex_wake", 454),
-    ("SYS_futex_wait", 455),
-    ("SYS_futex_requeue", 456),
-];
-
 /// Allowed on x86-64 only: the older forms that newer architectures left out.
 #[cfg(target_arch = "x86_64")]
 pub(super) const ALLOWED_HERE: &[Call] = calls! {
@@ -108,6 +99,21 @@ pub(super) const ALLOWED_HERE: &[Call] = calls! {
 /// Allowed on aarch64 only.
 #[cfg(target_arch = "aarch64")]
 pub(super) const ALLOWED_HERE: &[Call] = calls! { SYS_renameat };
+
+/// Allowed, and not named by `libc` on every target.
+pub(super) const ALLOWED_BY_NUMBER: &[Call] = &[
+    ("SYS_io_pgetevents", if cfg!(target_arch = "x86_64") { 333 } else { 292 }),
+    ("SYS_cachestat", 451),
+    ("SYS_fchmodat2", 452),
+    ("SYS_map_shadow_stack", 453),
+    ("SYS_futex_wake", 454),
+    ("SYS_futex_wait", 455),
+    ("SYS_futex_requeue", 456),
+    ("SYS_setxattrat", 463),
+    ("SYS_getxattrat", 464),
+    ("SYS_listxattrat", 465),
+    ("SYS_removexattrat", 466),
+];
 
 /// Refused with EPERM on every architecture.
 pub(super) const REFUSED: &[Call] = calls! {
@@ -124,13 +130,18 @@ pub(super) const REFUSED: &[Call] = calls! {
     // Memory of other processes, and memory that a snapshot or a kill could not account for.
     SYS_move_pages SYS_migrate_pages SYS_process_madvise SYS_memfd_secret SYS_kcmp
     // The machine: kernel, modules, swap, accounting, quota, clock, names, log.
-    SYS_kexec_load SYS_kexec_file_load SYS_reboot SYS_init_module SYS_finit_module SYS_delete_module SYS_swapon
+    SYS_kexec_load SYS_reboot SYS_init_module SYS_finit_module SYS_delete_module SYS_swapon
     SYS_swapoff SYS_acct SYS_quotactl SYS_quotactl_fd SYS_settimeofday SYS_clock_settime SYS_clock_adjtime SYS_adjtimex
     SYS_sethostname SYS_setdomainname SYS_syslog SYS_vhangup SYS_nfsservctl
 };
 
-/// Refused, but too new for `libc` to name: they list the mounts of a namespace.
-pub(super) const REFUSED_NEW: &[Call] = &[("SYS_statmount", 457), ("SYS_listmount", 458)];
+/// Refused, and not named by `libc` on every target.
+pub(super) const REFUSED_BY_NUMBER: &[Call] = &[
+    ("SYS_kexec_file_load", if cfg!(target_arch = "x86_64") { 320 } else { 294 }),
+    ("SYS_statmount", 457),
+    ("SYS_listmount", 458),
+    ("SYS_open_tree_attr", 467),
+];
 
 /// Refused on x86-64 only: port access, and a kernel-profiling leftover.
 #[cfg(target_arch = "x86_64")]
@@ -139,6 +150,16 @@ pub(super) const REFUSED_HERE: &[Call] = calls! { SYS_iopl SYS_ioperm SYS_lookup
 /// Refused on aarch64 only.
 #[cfg(target_arch = "aarch64")]
 pub(super) const REFUSED_HERE: &[Call] = calls! { SYS_lookup_dcookie };
+
+/// Every allowed call of this architecture.
+pub(super) fn allowed() -> impl Iterator<Item = Call> {
+    [ALLOWED, ALLOWED_HERE, ALLOWED_BY_NUMBER].into_iter().flatten().copied()
+}
+
+/// Every refused call of this architecture.
+pub(super) fn refused() -> impl Iterator<Item = Call> {
+    [REFUSED, REFUSED_HERE, REFUSED_BY_NUMBER].into_iter().flatten().copied()
+}
 
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 compile_error!("the local engine has system-call lists for x86_64 and aarch64 only");

@@ -92,11 +92,7 @@ fn open_null() -> Result<OwnedFd, Refused> {
     rustix::fs::open(c"/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).map_err(other)
 }
 
-fn assign<'a>(
-    stdio: [Stdio; 3],
-    fds: &'a [OwnedFd],
-    null: BorrowedFd<'a>,
-) -> Result<[BorrowedFd<'a>; 3], Refused> {
+fn assign<'a>(stdio: [Stdio; 3], fds: &'a [OwnedFd], null: BorrowedFd<'a>) -> Result<[BorrowedFd<'a>; 3], Refused> {
     let mut passed = fds.iter().map(AsFd::as_fd);
     let mut assigned = [null; 3];
     for (index, kind) in stdio.into_iter().enumerate() {
@@ -121,9 +117,9 @@ struct Identity {
 fn environment(given: &[Vec<u8>], identity: &Identity) -> Result<Vec<CString>, Refused> {
     let mut all = strings(given)?;
     for (name, value) in [("HOME", &identity.home), ("USER", &identity.name)] {
-        let is_given = given.iter().any(|entry| {
-            entry.strip_prefix(name.as_bytes()).is_some_and(|rest| rest.first() == Some(&b'='))
-        });
+        let is_given = given
+            .iter()
+            .any(|entry| entry.strip_prefix(name.as_bytes()).is_some_and(|rest| rest.first() == Some(&b'=')));
         if !is_given {
             all.extend(CString::new(format!("{name}={value}")).ok());
         }
@@ -184,7 +180,11 @@ fn explain(error: &StartError, path: &CString) -> Refusal {
         (Stage::Exec, Errno::TOOBIG) => Refusal::TooLarge,
         (Stage::Exec, Errno::NOEXEC | Errno::LIBBAD) => Refusal::WrongFormat,
         (Stage::Exec, Errno::ACCESS | Errno::PERM) => {
-            if is_directory(path) { Refusal::IsDirectory } else { Refusal::NotExecutable }
+            if is_directory(path) {
+                Refusal::IsDirectory
+            } else {
+                Refusal::NotExecutable
+            }
         }
         (Stage::Exec, Errno::ISDIR) => Refusal::IsDirectory,
         (Stage::Exec, Errno::NOENT | Errno::NOTDIR) => {
@@ -203,8 +203,7 @@ fn explain(error: &StartError, path: &CString) -> Refusal {
 }
 
 fn is_directory(path: &CString) -> bool {
-    rustix::fs::stat(path.as_c_str())
-        .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
+    rustix::fs::stat(path.as_c_str()).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
 }
 
 fn starts_with_shebang(path: &CString) -> bool {

@@ -144,11 +144,7 @@ fn run<F: FnOnce()>(work: &Mutex<Option<F>>) {
     }
 }
 
-fn reply(
-    socket: &OwnedFd,
-    call: u32,
-    answer: Result<(Answer, Option<OwnedFd>), Errno>,
-) -> Result<(), PacketError> {
+fn reply(socket: &OwnedFd, call: u32, answer: Result<(Answer, Option<OwnedFd>), Errno>) -> Result<(), PacketError> {
     let (answer, fd) = answer.unwrap_or_else(|errno| (Answer::Failed { errno: errno.raw_os_error() }, None));
     let fds: Vec<BorrowedFd<'_>> = fd.iter().map(AsFd::as_fd).collect();
     send(socket, &FromAgent::Answer { call, answer }, &fds)

@@ -24,11 +24,8 @@ pub(super) struct Watch {
 impl Watch {
     pub(super) fn new(path: &[u8], recursive: bool) -> Result<Self, Errno> {
         let path = super::path::check(path)?;
-        let mut watch = Self {
-            inotify: init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?,
-            paths: HashMap::new(),
-            recursive,
-        };
+        let mut watch =
+            Self { inotify: init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?, paths: HashMap::new(), recursive };
         watch.add(path)?;
         if recursive {
             watch.add_below(path, &mut Vec::new());
@@ -119,9 +116,9 @@ impl Watch {
         let path = name.map_or_else(|| dir.clone(), |name| join(&dir, &name));
         let kind = if events.intersects(ReadFlags::CREATE | ReadFlags::MOVED_TO) {
             ChangeKind::Created
-        } else if events.intersects(
-            ReadFlags::DELETE | ReadFlags::MOVED_FROM | ReadFlags::DELETE_SELF | ReadFlags::MOVE_SELF,
-        ) {
+        } else if events
+            .intersects(ReadFlags::DELETE | ReadFlags::MOVED_FROM | ReadFlags::DELETE_SELF | ReadFlags::MOVE_SELF)
+        {
             ChangeKind::Removed
         } else {
             ChangeKind::Modified

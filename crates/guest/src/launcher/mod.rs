@@ -93,10 +93,8 @@ fn initialise(control: BorrowedFd<'static>, init: Init) -> Result<Launcher, Fail
         return Err(failure("compare protocol versions", Errno::PROTO));
     }
     let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
-    let program = step(
-        "open the guest program",
-        rustix::fs::open(c"/proc/self/exe", flags, rustix::fs::Mode::empty()),
-    )?;
+    let program =
+        step("open the guest program", rustix::fs::open(c"/proc/self/exe", flags, rustix::fs::Mode::empty()))?;
     privilege::acquire(&init)?;
     let network = network::Spare::new()?;
     network.apply(&init.policy.sysctls);

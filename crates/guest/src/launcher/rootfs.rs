@@ -20,6 +20,7 @@ use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, UnmountFlags, fsconfig_create, fsconfig_set_flag,
     fsconfig_set_string, fsmount, fsopen, mount_bind, move_mount, unmount,
 };
+use rustix::process::{Gid, Uid};
 use std::ffi::CString;
 
 /// Directories of the host on which the staging file system can be put, in our own mount namespace. `/proc` must stay
@@ -31,7 +32,7 @@ pub(super) fn build(create: &Create, policy: &Policy, trees: &[OwnedFd]) -> Resu
     stage(create.disk_bytes)?;
     let mut trees = trees.iter();
     for (index, layer) in create.layers.iter().enumerate() {
-        attach_layer(index, layer, &mut trees)?;
+        attach_layer(index, layer, create.ids.1, &mut trees)?;
     }
     // /dev first: its null device covers files of /proc.
     dev(policy)?;
@@ -62,6 +63,7 @@ fn stage(bytes: u64) -> Result<(), Failure> {
 fn attach_layer<'a>(
     index: usize,
     layer: &Layer,
+    ids: u32,
     trees: &mut impl Iterator<Item = &'a OwnedFd>,
 ) -> Result<(), Failure> {
     let mut lowers = Vec::new();
@@ -75,7 +77,12 @@ fn attach_layer<'a>(
     make_dir(&upper, 0o755)?;
     make_dir(&work, 0o755)?;
     for owned in &layer.owned {
-        make_dirs(&format!("{upper}/{}", owned.path), owned.mode)?;
+        let path = format!("{upper}/{}", owned.path);
+        make_dirs(&path, owned.mode)?;
+        if owned.owner != 0 && owned.owner < ids {
+            let (uid, gid) = (Uid::from_raw(owned.owner), Gid::from_raw(owned.owner));
+            step(format!("set the owner of {path}"), rustix::fs::chown(&*path, Some(uid), Some(gid)))?;
+        }
     }
     let options = [("lowerdir", lowers.join(":")), ("upperdir", upper), ("workdir", work)];
     let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
@@ -122,9 +129,8 @@ fn has_group(gid: u32) -> bool {
 }
 
 fn proc(policy: &Policy, may_be_missing: bool) -> Result<(), Failure> {
-    let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID
-        | MountAttrFlags::MOUNT_ATTR_NODEV
-        | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    let attributes =
+        MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOEXEC;
     match new_mount("proc", &[], &[], attributes).and_then(|mount| attach(&mount, "r/proc")) {
         Ok(()) => {}
         Err(_) if may_be_missing => return Ok(()),

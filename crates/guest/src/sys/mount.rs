@@ -37,11 +37,8 @@ fn set_attributes(dir: i32, path: &CStr, flags: i32, attributes: &MountAttr) -> 
 /// Shows the files of a detached mount as owned through the id map of a user namespace.
 pub(crate) fn idmap_mount(tree: impl AsFd, userns: impl AsFd) -> Result<(), Errno> {
     #[allow(clippy::cast_sign_loss, reason = "an open descriptor is not negative")]
-    let attributes = MountAttr {
-        attr_set: MOUNT_ATTR_IDMAP,
-        userns_fd: userns.as_fd().as_raw_fd() as u64,
-        ..MountAttr::default()
-    };
+    let attributes =
+        MountAttr { attr_set: MOUNT_ATTR_IDMAP, userns_fd: userns.as_fd().as_raw_fd() as u64, ..MountAttr::default() };
     set_attributes(tree.as_fd().as_raw_fd(), c"", libc::AT_EMPTY_PATH | libc::AT_RECURSIVE, &attributes)
 }
 

@@ -2,8 +2,7 @@
 
 use crate::error::{NAME, call_error};
 use computesdk_core::{
-    DirEntry, Error, File, FileKind, FileStat, Files, OpenMode, Result, WatchEvent, WatchKind, WatchStream,
-    async_trait,
+    DirEntry, Error, File, FileKind, FileStat, Files, OpenMode, Result, WatchEvent, WatchKind, WatchStream, async_trait,
 };
 use computesdk_engine::{self as engine, Open};
 

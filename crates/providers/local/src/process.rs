@@ -22,7 +22,11 @@ pub(crate) struct LocalProcess {
 pub(crate) enum State {
     Started(Exec),
     /// It never ran. What it would have said stands on the stream that the caller asked for.
-    NotStarted { reason: StartFailure, stdout: Mutex<Option<Vec<u8>>>, stderr: Mutex<Option<Vec<u8>>> },
+    NotStarted {
+        reason: StartFailure,
+        stdout: Mutex<Option<Vec<u8>>>,
+        stderr: Mutex<Option<Vec<u8>>>,
+    },
 }
 
 fn take(place: &Mutex<Option<Vec<u8>>>) -> Option<BoxRead> {
@@ -58,7 +62,8 @@ impl Process for LocalProcess {
     }
 
     async fn resize(&self, size: PtySize) -> Result<()> {
-        let failed = |text: String| Error::new(ErrorKind::FailedPrecondition, "process.resize", text).with_provider(NAME);
+        let failed =
+            |text: String| Error::new(ErrorKind::FailedPrecondition, "process.resize", text).with_provider(NAME);
         match &self.state {
             State::Started(exec) => match exec.resize(size.rows, size.cols) {
                 Ok(true) => Ok(()),

@@ -157,10 +157,7 @@ async fn furnish(local: &Arc<LocalSandbox>, options: CreateOptions) -> Result<()
             let text = format!("Failed to write file {}: {error}", upload.path);
             Error::new(error.kind(), "sandbox.create", text).with_context("field", "files").with_source(error)
         };
-        let mut file = files
-            .open(&upload.path, computesdk_core::OpenMode::Write, upload.mode)
-            .await
-            .map_err(failed)?;
+        let mut file = files.open(&upload.path, computesdk_core::OpenMode::Write, upload.mode).await.map_err(failed)?;
         let written = async {
             file.write_all(&upload.content).await?;
             file.flush().await
