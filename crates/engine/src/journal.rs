@@ -124,10 +124,11 @@ fn is_old(dir: &Path) -> bool {
 fn end(pid: u32, started: u64) {
     let Some(id) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return };
     // The pidfd is opened first: from then on it means this very process, whatever the id is used for later.
-    if let Ok(pidfd) = pidfd_open(id, PidfdFlags::empty()) {
-        if started != 0 && start_time(pid) == Some(started) {
-            let _ = pidfd_send_signal(&pidfd, Signal::KILL);
-        }
+    if let Ok(pidfd) = pidfd_open(id, PidfdFlags::empty())
+        && started != 0
+        && start_time(pid) == Some(started)
+    {
+        let _ = pidfd_send_signal(&pidfd, Signal::KILL);
     }
 }
 

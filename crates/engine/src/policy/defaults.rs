@@ -32,16 +32,16 @@ pub(crate) const UNLIMITED: u64 = libc::RLIM_INFINITY;
 /// What a cgroup bounds (memory, processes, CPU) is not repeated here.
 pub(crate) const LIMITS: &[Limit] = &[
     // A core pattern that starts with `|` runs a host program on sandbox data, outside every namespace.
-    Limit { resource: libc::RLIMIT_CORE as u32, soft: 0, hard: 0 },
+    Limit { resource: libc::RLIMIT_CORE, soft: 0, hard: 0 },
     // The soft limit that programs expect: select(2) breaks above 1024, and some close every possible descriptor.
-    Limit { resource: libc::RLIMIT_NOFILE as u32, soft: 1024, hard: 524_288 },
+    Limit { resource: libc::RLIMIT_NOFILE, soft: 1024, hard: 524_288 },
     // Kernel memory that belongs to a user, not to a cgroup.
-    Limit { resource: libc::RLIMIT_MEMLOCK as u32, soft: 8 << 20, hard: 8 << 20 },
-    Limit { resource: libc::RLIMIT_MSGQUEUE as u32, soft: 819_200, hard: 819_200 },
+    Limit { resource: libc::RLIMIT_MEMLOCK, soft: 8 << 20, hard: 8 << 20 },
+    Limit { resource: libc::RLIMIT_MSGQUEUE, soft: 819_200, hard: 819_200 },
     // No real-time scheduling: one busy loop would starve the host.
-    Limit { resource: libc::RLIMIT_RTPRIO as u32, soft: 0, hard: 0 },
-    Limit { resource: libc::RLIMIT_NICE as u32, soft: 0, hard: 0 },
-    Limit { resource: libc::RLIMIT_STACK as u32, soft: 8 << 20, hard: UNLIMITED },
+    Limit { resource: libc::RLIMIT_RTPRIO, soft: 0, hard: 0 },
+    Limit { resource: libc::RLIMIT_NICE, soft: 0, hard: 0 },
+    Limit { resource: libc::RLIMIT_STACK, soft: 8 << 20, hard: UNLIMITED },
 ];
 
 /// Settings under `/proc/sys` of each sandbox's network namespace, written by the launcher before the sandbox runs.

@@ -71,7 +71,7 @@ const ALLOW: u32 = libc::SECCOMP_RET_ALLOW;
 const PERMISSION: u32 = libc::SECCOMP_RET_ERRNO | libc::EPERM as u32;
 const NO_SUCH_CALL: u32 = libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32;
 
-/// The filters of every sandbox. They are made once for the process (about 10 us in a release build) and kept.
+/// The filters of every sandbox. They are made once for the process (60 us in a release build) and kept.
 pub(crate) fn filters() -> Result<&'static Filters, PolicyError> {
     static FILTERS: OnceLock<Result<Filters, PolicyError>> = OnceLock::new();
     FILTERS.get_or_init(build).as_ref().map_err(Clone::clone)

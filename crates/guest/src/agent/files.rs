@@ -70,7 +70,7 @@ fn stat(path: &[u8], follow: bool, names: &Names) -> Result<Stat, Errno> {
         _ => Kind::Other,
     };
     let target = match kind {
-        Kind::Symlink => rustix::fs::readlink(path, Vec::new()).ok().map(|target| target.into_bytes()),
+        Kind::Symlink => rustix::fs::readlink(path, Vec::new()).ok().map(std::ffi::CString::into_bytes),
         _ => None,
     };
     Ok(Stat {

@@ -86,10 +86,7 @@ impl Watch {
     }
 
     fn read(&mut self) -> Vec<Change> {
-        let inotify = match self.inotify.as_fd().try_clone_to_owned() {
-            Ok(inotify) => inotify,
-            Err(_) => return Vec::new(),
-        };
+        let Ok(inotify) = self.inotify.as_fd().try_clone_to_owned() else { return Vec::new() };
         let mut buffer = [MaybeUninit::uninit(); 8192];
         let mut reader = Reader::new(inotify, &mut buffer);
         let mut changes = Vec::new();

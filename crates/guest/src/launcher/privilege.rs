@@ -43,8 +43,9 @@ fn subordinate(init: &Init) -> Result<(), Failure> {
     let helper = match step("fork a helper", sys::fork())? {
         Forked::Child => {
             drop((go_write, said_read));
-            let code = help(init, launcher, (uid, gid), &go_read, &said_write);
-            std::process::exit(code);
+            help(init, launcher, (uid, gid), &go_read, &said_write);
+            // Nothing of the launcher, whose copy this is, may run here.
+            sys::exit_now();
         }
         Forked::Parent(pid) => pid,
     };
@@ -66,10 +67,10 @@ fn subordinate(init: &Init) -> Result<(), Failure> {
 }
 
 /// Runs in the helper. Says nothing if all went well.
-fn help(init: &Init, launcher: u32, own: (u32, u32), go: &OwnedFd, said: &OwnedFd) -> i32 {
+fn help(init: &Init, launcher: u32, own: (u32, u32), go: &OwnedFd, said: &OwnedFd) {
     // No byte: the launcher gave up.
     if !matches!(rustix::io::read(go, &mut [0_u8]), Ok(1)) {
-        return 1;
+        return;
     }
     let maps = [(&init.map_programs.0, own.0, init.subuid), (&init.map_programs.1, own.1, init.subgid)];
     for (program, own, (first, count)) in maps {
@@ -84,7 +85,6 @@ fn help(init: &Init, launcher: u32, own: (u32, u32), go: &OwnedFd, said: &OwnedF
             Err(error) => format!("{}: {error}", String::from_utf8_lossy(program)),
         };
         let _ = rustix::io::write(said, complaint.as_bytes());
-        return 1;
+        return;
     }
-    0
 }

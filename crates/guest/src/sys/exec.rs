@@ -118,13 +118,34 @@ extern "C" fn child(shared: *mut c_void) -> c_int {
     unsafe { libc::_exit(127) }
 }
 
+/// `struct sigaction` as `rt_sigaction(2)` takes it on x86-64 and, with one field less used, on aarch64.
+#[repr(C)]
+#[derive(Default)]
+struct KernelSigaction {
+    handler: usize,
+    flags: u64,
+    restorer: usize,
+    mask: u64,
+}
+
 /// Everything between vfork and exec: system calls only.
 fn prepare(program: &Program<'_>) -> Result<(), (Stage, Errno)> {
     // The parent blocks SIGCHLD and ignores some signals; a program starts with defaults.
     // Dispositions are this process's own: CLONE_SIGHAND is not given.
+    let default = KernelSigaction::default();
     for signal in 1..super::SIGNALS {
-        // SAFETY: SIG_DFL installs no handler; SIGKILL and SIGSTOP are refused, which is fine.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+        // The system call, as libc refuses the two signals it keeps for itself, which may be ignored all the same.
+        // SAFETY: `default` is a sigaction of the kernel with SIG_DFL, which installs no handler, and a mask of 8 bytes.
+        // SIGKILL and SIGSTOP are refused, which is fine.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                &raw const default,
+                std::ptr::null_mut::<KernelSigaction>(),
+                size_of::<u64>(),
+            )
+        };
     }
     // SAFETY: an all-zero sigset_t is the empty set on Linux.
     let none: libc::sigset_t = unsafe { std::mem::zeroed() };
