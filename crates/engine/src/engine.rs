@@ -56,6 +56,8 @@ pub(crate) struct Inner {
     launcher: Arc<Launcher>,
     journal: Arc<Journal>,
     image: HostImage,
+    /// Keeps the image's generated part on disk.
+    _image_held: std::fs::File,
     attempt: Attempt,
     ranges: Mutex<ids::Ranges>,
     next: AtomicU64,
@@ -252,7 +254,7 @@ impl Host {
         let probed = Probed { version: env!("CARGO_PKG_VERSION").to_owned(), attempt: attempt.clone() };
         // Only a short cut: without it the next start looks again.
         if let Ok(json) = serde_json::to_vec(&probed) {
-            let temporary = self.probe_file().with_extension(std::process::id().to_string());
+            let temporary = self.probe_file().with_extension(random_name());
             let _ = std::fs::write(&temporary, json).and_then(|()| std::fs::rename(&temporary, self.probe_file()));
         }
     }
@@ -276,6 +278,7 @@ impl Host {
     /// Starts an engine this way. With `prove`, a sandbox must really come up.
     pub(crate) async fn start(&self, attempt: &Attempt, prove: bool) -> Result<Engine, EngineError> {
         let image = self.image(attempt.idmapped)?;
+        let image_held = image.hold().map_err(EngineError::host("hold the host image"))?;
         let init = self.init(attempt)?;
         let journal = Arc::new(Journal::create(&self.state_dir, &self.boot_id)?);
         let started = self.launch(init, &journal).await;
@@ -293,6 +296,7 @@ impl Host {
                 launcher,
                 journal,
                 image,
+                _image_held: image_held,
                 attempt: attempt.clone(),
                 ranges: Mutex::default(),
                 next: AtomicU64::new(1),

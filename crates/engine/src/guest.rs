@@ -50,7 +50,7 @@ fn on_disk(cache_dir: &Path) -> io::Result<OwnedFd> {
     let path = cache_dir.join(format!("guest-{}-{}", env!("CARGO_PKG_VERSION"), PROGRAM.len()));
     // Compared, not trusted: what is there may be another build's.
     if std::fs::read(&path).ok().as_deref() != Some(PROGRAM) {
-        let temporary = path.with_extension(std::process::id().to_string());
+        let temporary = path.with_extension(crate::engine::random_name());
         let mut file = File::options().write(true).create(true).truncate(true).mode(0o700).open(&temporary)?;
         file.write_all(PROGRAM)?;
         drop(file);

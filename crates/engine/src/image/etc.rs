@@ -94,14 +94,20 @@ fn copy(host: &Path, name: &Path, etc: &Path) -> Result<(), ImageError> {
         if stays_inside(&target) {
             make_parent(&to)?;
             std::os::unix::fs::symlink(target, &to).map_err(ImageError::io("make the link", &to))?;
-        } else if let Ok(metadata) = std::fs::metadata(&from)
+        } else if let Ok(real) = std::fs::canonicalize(&from)
+            && let Ok(metadata) = std::fs::metadata(&real)
             && metadata.is_file()
             && is_public(&metadata)
+            && everybody_reaches(&real)
         {
             // Somewhere that is not in the image: its content then.
             copy_file(&from, &to)?;
         }
     } else if metadata.is_dir() {
+        // What not everybody may list is not for everybody, whatever the files in it say.
+        if metadata.mode() & 0o005 != 0o005 {
+            return Ok(());
+        }
         for entry in std::fs::read_dir(&from).into_iter().flatten().flatten() {
             copy(host, &name.join(entry.file_name()), etc)?;
         }
@@ -121,6 +127,11 @@ fn stays_inside(target: &Path) -> bool {
 
 fn is_public(metadata: &Metadata) -> bool {
     metadata.mode() & 0o004 != 0 && metadata.len() < 16 << 20
+}
+
+/// Whether every directory on the way may be entered by everybody.
+fn everybody_reaches(path: &Path) -> bool {
+    path.ancestors().skip(1).all(|dir| std::fs::metadata(dir).is_ok_and(|metadata| metadata.mode() & 0o001 != 0))
 }
 
 fn copy_file(from: &Path, to: &Path) -> Result<(), ImageError> {
@@ -163,11 +174,18 @@ mod tests {
     fn a_file_that_not_everybody_may_read_is_left_out() {
         let (host, etc) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         std::fs::create_dir(host.path().join("tree")).unwrap();
-        for (name, mode) in [("tree/open", 0o644), ("tree/secret", 0o600)] {
+        std::fs::create_dir(host.path().join("tree/closed")).unwrap();
+        for (name, mode) in [("tree/open", 0o644), ("tree/secret", 0o600), ("tree/closed/file", 0o644)] {
             put(&host.path().join(name), mode, b"x").unwrap();
         }
+        std::fs::set_permissions(host.path().join("tree/closed"), Permissions::from_mode(0o700)).unwrap();
+        // A link to a public file in a directory that is not.
+        let closed = host.path().join("tree/closed/file");
+        std::os::unix::fs::symlink(closed, host.path().join("tree/link")).unwrap();
         copy(host.path(), Path::new("tree"), etc.path()).unwrap();
         assert!(etc.path().join("tree/open").exists());
-        assert!(!etc.path().join("tree/secret").exists());
+        for absent in ["secret", "closed", "link"] {
+            assert!(!etc.path().join("tree").join(absent).exists(), "{absent}");
+        }
     }
 }

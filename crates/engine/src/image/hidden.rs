@@ -7,6 +7,7 @@
 use super::ImageError;
 use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
 use std::fs::{DirBuilder, Metadata, Permissions};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
@@ -16,11 +17,20 @@ pub(super) fn cover(host: &Path, skeleton: &Path) -> Result<usize, ImageError> {
     let mut hidden = 0;
     let mut stack = vec![host.to_path_buf()];
     while let Some(dir) = stack.pop() {
-        let entries = std::fs::read_dir(&dir).map_err(ImageError::io("list", &dir))?;
+        let entries = match std::fs::read_dir(&dir) {
+            Ok(entries) => entries,
+            // What vanished meanwhile, in an upgrade of a package, is not there to be read.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(ImageError::io("list", &dir)(error)),
+        };
         for entry in entries {
             let entry = entry.map_err(ImageError::io("list", &dir))?;
-            // Does not follow links. One that vanished meanwhile is not there to be read.
-            let Ok(metadata) = entry.metadata() else { continue };
+            // Does not follow links.
+            let metadata = match entry.metadata() {
+                Ok(metadata) => metadata,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(ImageError::io("look at", &entry.path())(error)),
+            };
             if is_secret(&metadata) {
                 whiteout(host, skeleton, &entry.path())?;
                 hidden += 1;
@@ -46,26 +56,37 @@ fn is_secret(metadata: &Metadata) -> bool {
 
 fn whiteout(host: &Path, skeleton: &Path, path: &Path) -> Result<(), ImageError> {
     let below = path.strip_prefix(host).unwrap_or(path);
-    // Parents of the whiteout are merged with the host's directories, and a merged directory looks like its topmost.
     if let Some(parents) = below.parent() {
-        let (mut from, mut to) = (host.to_path_buf(), skeleton.to_path_buf());
-        for part in parents.components() {
-            from.push(part);
-            to.push(part);
-            if !to.is_dir() {
-                let like = std::fs::metadata(&from).map_err(ImageError::io("look at", &from))?;
-                DirBuilder::new()
-                    .mode(0o755)
-                    .create(&to)
-                    .and_then(|()| std::os::unix::fs::chown(&to, Some(like.uid()), Some(like.gid())))
-                    .and_then(|()| std::fs::set_permissions(&to, Permissions::from_mode(like.mode() & 0o7777)))
-                    .map_err(ImageError::io("make the directory", &to))?;
-            }
-        }
+        mirror(host, skeleton, parents)?;
     }
     let to = skeleton.join(below);
     mknodat(CWD, &to, FileType::CharacterDevice, Mode::empty(), makedev(0, 0))
         .map_err(|errno| ImageError::io("make the whiteout", &to)(errno.into()))
+}
+
+/// Makes a directory in the skeleton, with its parents, each like the host's: a merged directory looks like its topmost.
+pub(super) fn mirror(host: &Path, skeleton: &Path, below: &Path) -> Result<(), ImageError> {
+    let (mut from, mut to) = (host.to_path_buf(), skeleton.to_path_buf());
+    for part in below.components() {
+        from.push(part);
+        to.push(part);
+        if to.is_dir() {
+            continue;
+        }
+        let like = std::fs::metadata(&from).ok();
+        let mode = like.as_ref().map_or(0o755, |like| like.mode() & 0o7777);
+        let made = DirBuilder::new().mode(0o755).create(&to).and_then(|()| match &like {
+            // Only root may, and only there does it matter: elsewhere the host's ids are not mapped.
+            Some(like) if rustix::process::geteuid().is_root() => {
+                std::os::unix::fs::chown(&to, Some(like.uid()), Some(like.gid()))
+            }
+            _ => Ok(()),
+        });
+        // After chown, which clears some bits; and exactly, whatever the umask.
+        made.and_then(|()| std::fs::set_permissions(&to, Permissions::from_mode(mode)))
+            .map_err(ImageError::io("make the directory", &to))?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -7,9 +7,10 @@
 
 use super::{ImageError, ImageOptions};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
 use serde::{Deserialize, Serialize};
-use std::io::{self, Read as _};
+use std::io;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -120,27 +121,33 @@ fn examine(
         return Err(format!("it does not answer like {}", language.field));
     };
     let real = |path: &str| std::fs::canonicalize(path).map_err(|error| format!("{path}: {error}"));
-    let (prefix, executable) = (real(prefix)?, real(executable)?);
-    if !executable.starts_with(&prefix) {
-        return Err(format!("{} is not below its prefix {}", executable.display(), prefix.display()));
+    let (real_prefix, real_executable) = (real(prefix)?, real(executable)?);
+    let below = real_executable
+        .strip_prefix(&real_prefix)
+        .map_err(|_| format!("{} is not below its prefix {}", real_executable.display(), real_prefix.display()))?;
+    if std::fs::canonicalize(path).ok().as_ref() != Some(&real_executable) {
+        found_by += &format!(", which leads to {}", real_executable.display());
     }
-    if std::fs::canonicalize(path).ok().as_ref() != Some(&executable) {
-        found_by += &format!(", which leads to {}", executable.display());
+    let version = version.to_owned();
+    if real_prefix.starts_with("/usr") {
+        return Ok(Interpreter { executable: real_executable.display().to_string(), version, prefix: None, found_by });
     }
-    let prefix = if prefix.starts_with("/usr") {
-        None
-    } else {
-        check_prefix(&prefix, std::env::var_os("HOME").map(PathBuf::from).as_deref())?;
-        Some(prefix)
-    };
-    Ok(Interpreter { executable: executable.display().to_string(), version: version.to_owned(), prefix, found_by })
+    // Checked as what it is, offered under the name that its own files use, which may lead over links.
+    check_prefix(&real_prefix, std::env::var_os("HOME").map(PathBuf::from).as_deref())?;
+    let prefix = PathBuf::from(prefix);
+    if !prefix.is_absolute() || prefix.components().any(|part| part == std::path::Component::ParentDir) {
+        return Err(format!("its prefix {} is no plain path", prefix.display()));
+    }
+    let executable = prefix.join(below).display().to_string();
+    Ok(Interpreter { executable, version, prefix: Some(prefix), found_by })
 }
 
 /// Runs a program with a deadline and returns what it printed.
 fn ask(path: &Path, question: &[&str], search_path: &std::ffi::OsStr) -> Result<String, String> {
     let fail = |error: io::Error| format!("it cannot be run: {error}");
     let mut command = Command::new(path);
-    command.args(question).env_clear().env("PATH", search_path).current_dir("/");
+    // A group of its own, which can be ended as a whole.
+    command.args(question).env_clear().env("PATH", search_path).current_dir("/").process_group(0);
     // Shims need to know where they live; nothing else of the environment matters.
     for (name, value) in std::env::vars_os() {
         let text = name.to_string_lossy();
@@ -154,7 +161,7 @@ fn ask(path: &Path, question: &[&str], search_path: &std::ffi::OsStr) -> Result<
     let limit = Timespec { tv_sec: ANSWER_WITHIN_S, tv_nsec: 0 };
     let ended = poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&limit)).is_ok_and(|ready| ready > 0);
     if !ended {
-        let _ = child.kill();
+        let _ = rustix::process::kill_process_group(pid, Signal::KILL);
     }
     let status = child.wait().map_err(fail)?;
     if !ended {
@@ -163,11 +170,16 @@ fn ask(path: &Path, question: &[&str], search_path: &std::ffi::OsStr) -> Result<
     if !status.success() {
         return Err(format!("it failed when asked for its version ({status})"));
     }
-    let mut said = String::new();
-    if let Some(stdout) = child.stdout.take() {
-        stdout.take(8192).read_to_string(&mut said).map_err(fail)?;
-    }
-    Ok(said)
+    // What is in the pipe now, not what somebody it left behind may still write.
+    let mut said = vec![0; 8192];
+    let n = match &child.stdout {
+        Some(stdout) => rustix::io::ioctl_fionbio(stdout, true)
+            .and_then(|()| rustix::io::read(stdout, &mut said))
+            .map_err(|errno| fail(errno.into()))?,
+        None => 0,
+    };
+    said.truncate(n);
+    String::from_utf8(said).map_err(|_| String::from("it does not answer in text"))
 }
 
 /// Refuses a prefix that is more than an installation.
@@ -175,8 +187,13 @@ fn check_prefix(prefix: &Path, home: Option<&Path>) -> Result<(), String> {
     let shown = prefix.display();
     let too_wide = ["/", "/home", "/root", "/etc", "/var", "/tmp", "/run", "/proc", "/sys", "/dev", "/opt", "/mnt"];
     let home = home.and_then(|home| std::fs::canonicalize(home).ok());
+    let not_below = ["/proc", "/sys", "/dev", "/run", "/etc"];
+    let personal = [".local", ".config", ".cache"];
     if too_wide.iter().any(|wide| prefix == Path::new(wide))
-        || ["/proc", "/sys", "/dev", "/run", "/etc"].iter().any(|dir| prefix.starts_with(dir))
+        || not_below.iter().any(|dir| prefix.starts_with(dir))
+        // Whoever's home it is.
+        || prefix.parent() == Some(Path::new("/home"))
+        || prefix.file_name().is_some_and(|name| personal.iter().any(|dir| name == *dir))
         || home.is_some_and(|home| home.starts_with(prefix))
     {
         return Err(format!("its prefix {shown} holds more than an installation and cannot be offered to sandboxes"));
@@ -184,7 +201,22 @@ fn check_prefix(prefix: &Path, home: Option<&Path>) -> Result<(), String> {
     if !prefix.join("lib").is_dir() && !prefix.join("include").is_dir() {
         return Err(format!("its prefix {shown} does not look like an installation (no lib, no include)"));
     }
-    let private = [".ssh", ".aws", ".gnupg", ".config", ".netrc", ".docker", ".kube", ".git-credentials"];
+    let private = [
+        ".aws",
+        ".bash_history",
+        ".bashrc",
+        ".config",
+        ".docker",
+        ".git-credentials",
+        ".gnupg",
+        ".kube",
+        ".local",
+        ".netrc",
+        ".profile",
+        ".ssh",
+        ".zshrc",
+        "share/keyrings",
+    ];
     match private.iter().find(|name| prefix.join(name).exists()) {
         Some(name) => Err(format!("its prefix {shown} holds {name} and cannot be offered to sandboxes")),
         None => Ok(()),
@@ -203,6 +235,9 @@ mod tests {
         std::fs::create_dir_all(home.join("lib")).unwrap();
         assert!(check_prefix(&home, Some(&home)).unwrap_err().contains("more than an installation"));
         assert!(check_prefix(home.parent().unwrap(), Some(&home)).is_err());
+        std::fs::create_dir_all(home.join(".local/lib")).unwrap();
+        assert!(check_prefix(&home.join(".local"), None).is_err());
+        assert!(check_prefix(Path::new("/home/somebody"), None).is_err());
         assert!(check_prefix(&home.join("tools"), Some(&home)).unwrap_err().contains("does not look like"));
         check_prefix(&home.join("tools/node"), Some(&home)).unwrap();
         std::fs::create_dir(home.join("tools/node/.ssh")).unwrap();

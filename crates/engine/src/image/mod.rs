@@ -23,9 +23,11 @@ mod skeleton;
 
 pub use interpreter::{Interpreter, Rejected};
 
+use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 use std::collections::hash_map::DefaultHasher;
 use std::ffi::OsString;
+use std::fs::File;
 use std::hash::{Hash as _, Hasher as _};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -76,6 +78,12 @@ pub enum ImageError {
         /// What is wrong with it.
         why: String,
     },
+    /// This host keeps its programs where the image does not take them from.
+    #[error("this host's /bin/sh leads to {path}, which is outside /usr: its programs cannot be offered to sandboxes")]
+    NoShell {
+        /// Where the shell is.
+        path: PathBuf,
+    },
     /// A file could not be read or made.
     #[error("{what} {path}")]
     Io {
@@ -109,6 +117,17 @@ pub struct HostImage {
     pub node: Option<Interpreter>,
     /// Interpreters that were found and not taken.
     pub rejected: Vec<Rejected>,
+}
+
+impl HostImage {
+    /// Keeps the generated part of the image on disk as long as the returned file is open: [`skeleton::remove_stale`]
+    /// leaves alone what is locked.
+    pub(crate) fn hold(&self) -> io::Result<File> {
+        let skeleton = self.layers.first().and_then(|layer| layer.lowers.first()?.parent());
+        let dir = File::open(skeleton.ok_or(io::ErrorKind::NotFound)?)?;
+        rustix::fs::flock(&dir, FlockOperation::NonBlockingLockShared)?;
+        Ok(dir)
+    }
 }
 
 /// One overlay.
@@ -168,14 +187,18 @@ pub(crate) fn prepare(options: &ImageOptions) -> Result<HostImage, ImageError> {
     if let Some(image) = load(&cached, options.idmapped) {
         return Ok(image);
     }
+    // Taken before: what changes meanwhile makes the next one anew.
+    let (made, mut stamps) = (SystemTime::now(), stamps(options));
     let image = skeleton::build(options)?;
-    let description = Description { made: SystemTime::now(), stamps: stamps(options, &image), image };
+    let interpreters = [&image.python, &image.node].into_iter().flatten();
+    stamps.extend(interpreters.map(|interpreter| Stamp::of(&interpreter.executable)));
+    let description = Description { made, stamps, image };
     let json = serde_json::to_vec(&description).map_err(io::Error::other);
-    let temporary = cached.with_extension(std::process::id().to_string());
+    let temporary = cached.with_extension(crate::engine::random_name());
     json.and_then(|json| std::fs::write(&temporary, json))
         .and_then(|()| std::fs::rename(&temporary, &cached))
         .map_err(ImageError::io("write the description of the host image to", &cached))?;
-    skeleton::remove_stale(options, &cached);
+    skeleton::remove_stale(options);
     Ok(description.image)
 }
 
@@ -193,16 +216,20 @@ fn key(options: &ImageOptions) -> u64 {
     let mut hasher = DefaultHasher::new();
     (FORMAT, env!("CARGO_PKG_VERSION"), rustix::process::geteuid().as_raw()).hash(&mut hasher);
     (&options.python, &options.node, &options.search_path, options.idmapped).hash(&mut hasher);
+    ["HOME", "PYENV_ROOT", "PYENV_VERSION", "ASDF_DIR", "NODENV_VERSION"].map(std::env::var_os).hash(&mut hasher);
     hasher.finish()
 }
 
 /// What the image depends on. A change of a `PATH` directory can bring another interpreter to the front.
-fn stamps(options: &ImageOptions, image: &HostImage) -> Vec<Stamp> {
+fn stamps(options: &ImageOptions) -> Vec<Stamp> {
     let mut stamps: Vec<Stamp> = PACKAGE_DATABASES.iter().map(Stamp::of).filter(|s| s.state.is_some()).collect();
-    stamps.extend(["/etc/ld.so.cache", "/etc/localtime"].map(Stamp::of));
+    stamps.extend(["/etc/ld.so.cache", "/etc/localtime", "/etc/ssl/certs", "/etc/alternatives"].map(Stamp::of));
+    // Where version managers write down which version is meant.
+    if let Some(home) = std::env::var_os("HOME").map(PathBuf::from) {
+        stamps.extend([".pyenv/version", ".tool-versions", ".nodenv/version"].map(|file| Stamp::of(home.join(file))));
+    }
+    stamps.extend(std::env::var_os("PYENV_ROOT").map(|root| Stamp::of(PathBuf::from(root).join("version"))));
     stamps.extend(std::env::split_paths(&options.search_path).map(Stamp::of));
-    let interpreters = [&image.python, &image.node].into_iter().flatten();
-    stamps.extend(interpreters.map(|interpreter| Stamp::of(&interpreter.executable)));
     stamps
 }
 

@@ -2,7 +2,8 @@
 
 use super::interpreter::{self, Interpreter};
 use super::{HostImage, ImageError, ImageOptions, Layer, OwnedDir, SYSTEM_PATH, etc, hidden};
-use std::fs::{DirBuilder, Permissions};
+use rustix::fs::FlockOperation;
+use std::fs::{DirBuilder, File, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -86,6 +87,7 @@ pub(super) fn build(options: &ImageOptions) -> Result<HostImage, ImageError> {
             _ => {}
         }
     }
+    check_shell(&layers)?;
     let mut path = Vec::new();
     for prefix in [&python, &node].into_iter().flatten().filter_map(|found| found.prefix.as_ref()) {
         let bin = prefix.join("bin").display().to_string();
@@ -97,6 +99,14 @@ pub(super) fn build(options: &ImageOptions) -> Result<HostImage, ImageError> {
     }
     path.push(SYSTEM_PATH.to_owned());
     Ok(HostImage { layers, path: path.join(":"), python, node, rejected })
+}
+
+/// Without a shell hardly anything runs. Hosts that keep their programs elsewhere (NixOS) have one that leads there.
+fn check_shell(layers: &[Layer]) -> Result<(), ImageError> {
+    let shell = Path::new("/bin/sh");
+    let real = std::fs::canonicalize(shell).map_err(ImageError::io("find the shell", shell))?;
+    let in_image = |layer: &Layer| layer.target != "/" && real.starts_with(&layer.target);
+    if layers.iter().any(in_image) { Ok(()) } else { Err(ImageError::NoShell { path: real }) }
 }
 
 /// `/usr`, with `python` beside `python3`.
@@ -134,26 +144,32 @@ fn usr(options: &ImageOptions, dir: &Path, python: Option<&Interpreter>) -> Resu
         own(format!("local/lib/python{minor}/site-packages"), true);
     }
     let mut layer = layer(options, dir, usr, owned)?;
-    let skeleton = layer.lowers[0].join("local/bin");
+    let bin = Path::new("local/bin");
     for (name, target) in links(python) {
-        std::fs::create_dir_all(&skeleton).map_err(ImageError::io("make the directory", &skeleton))?;
-        let link = skeleton.join(name);
+        hidden::mirror(usr, &layer.lowers[0], bin)?;
+        let link = layer.lowers[0].join(bin).join(name);
         std::os::unix::fs::symlink(target, &link).map_err(ImageError::io("make the link", &link))?;
     }
     layer.target = String::from("/usr");
     Ok(layer)
 }
 
-/// The names under which the chosen Python is missing on `PATH`.
+/// The names under which the image's `PATH` does not lead to the chosen Python.
 fn links(python: Option<&Interpreter>) -> Vec<(&'static str, PathBuf)> {
     let Some(python) = python else { return Vec::new() };
     let bins: Vec<PathBuf> = match &python.prefix {
         Some(prefix) => vec![prefix.join("bin")],
         None => ["/usr/local/bin", "/usr/bin"].map(PathBuf::from).into(),
     };
+    let chosen = std::fs::canonicalize(&python.executable).ok();
+    let leads_there = |name: &str| {
+        let first = bins.iter().map(|bin| bin.join(name)).find(|path| path.exists());
+        // What an installation of its own calls python is not overruled.
+        first.is_some_and(|first| python.prefix.is_some() || std::fs::canonicalize(first).ok() == chosen)
+    };
     ["python", "python3"]
         .into_iter()
-        .filter(|name| !bins.iter().any(|bin| bin.join(name).exists()))
+        .filter(|name| !leads_there(name))
         .map(|name| (name, PathBuf::from(&python.executable)))
         .collect()
 }
@@ -208,33 +224,65 @@ fn make_dir(path: &Path, mode: u32) -> Result<(), ImageError> {
         .map_err(ImageError::io("make the directory", path))
 }
 
-/// Removes what no sandbox can be using: everything of other boots, and of this one what has not been the current
-/// skeleton for a day.
-pub(super) fn remove_stale(options: &ImageOptions, current: &Path) {
+/// Removes what no engine can be using: everything of other boots, and of this one every skeleton that no engine holds
+/// and that is not young. A day is far longer than from [`super::prepare`] to [`HostImage::hold`].
+pub(super) fn remove_stale(options: &ImageOptions) {
     let day = std::time::Duration::from_secs(24 * 3600);
-    let in_use = |name: &str| {
-        let descriptions = std::fs::read_dir(&options.cache_dir).into_iter().flatten().flatten();
-        descriptions
-            .filter(|entry| entry.file_name().to_string_lossy().starts_with("image-"))
-            .any(|entry| std::fs::read_to_string(entry.path()).is_ok_and(|text| text.contains(name)))
-    };
+    let descriptions: String = std::fs::read_dir(&options.cache_dir)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with("image-"))
+        .filter_map(|entry| std::fs::read_to_string(entry.path()).ok())
+        .collect();
     for entry in std::fs::read_dir(&options.cache_dir).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         let Some((kind, rest)) = name.split_once('-') else { continue };
-        let other_boot = matches!(kind, "image" | "skeleton" | "rung") && !rest.starts_with(&options.boot_id);
-        let old = || {
-            let age = entry.metadata().and_then(|metadata| metadata.modified()).map(|at| at.elapsed());
-            matches!(age, Ok(Ok(age)) if age > day)
-        };
-        if entry.path() == current {
+        if !matches!(kind, "image" | "skeleton" | "rung") {
             continue;
         }
-        if other_boot || (kind == "skeleton" && old() && !in_use(&name)) {
-            let _ = if entry.path().is_dir() {
-                std::fs::remove_dir_all(entry.path())
-            } else {
-                std::fs::remove_file(entry.path())
-            };
+        let other_boot = !rest.starts_with(&options.boot_id);
+        let unused = || {
+            let age = entry.metadata().and_then(|metadata| metadata.modified()).map(|at| at.elapsed());
+            kind == "skeleton" && matches!(age, Ok(Ok(age)) if age > day) && !descriptions.contains(&name)
+        };
+        if !other_boot && !unused() {
+            continue;
         }
+        let path = entry.path();
+        if !path.is_dir() {
+            let _ = std::fs::remove_file(path);
+        } else if let Ok(dir) = File::open(&path)
+            && rustix::fs::flock(&dir, FlockOperation::NonBlockingLockExclusive).is_ok()
+        {
+            let _ = std::fs::remove_dir_all(path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_held_skeleton_stays_and_those_of_other_boots_go() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut options = ImageOptions {
+            cache_dir: dir.path().to_path_buf(),
+            python: None,
+            node: None,
+            search_path: std::ffi::OsString::new(),
+            boot_id: String::from("one"),
+            idmapped: false,
+        };
+        let image = super::super::prepare(&options).unwrap();
+        let held = image.hold().unwrap();
+        let skeleton = image.layers[0].lowers[0].clone();
+        options.boot_id = String::from("two");
+        remove_stale(&options);
+        assert!(skeleton.is_dir(), "an engine holds it");
+        drop(held);
+        remove_stale(&options);
+        assert!(!skeleton.exists());
     }
 }
