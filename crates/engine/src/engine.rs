@@ -110,6 +110,18 @@ impl Engine {
         Err(EngineError::NoIsolation(failures))
     }
 
+    /// Whether sandboxes will have more users than root, as far as can be told without starting: by what worked last,
+    /// else by what would be tried first.
+    #[must_use]
+    pub fn will_have_users(options: &EngineOptions) -> bool {
+        let known = directories::cache(options.cache_dir.as_deref()).ok().and_then(|cache_dir| {
+            let boot_id = boot_id().ok()?;
+            known(&probe_file(&cache_dir, &boot_id, options.degraded))
+        });
+        let attempt = known.or_else(|| rung::attempts(options.degraded).0.into_iter().next());
+        attempt.is_some_and(|attempt| attempt.privilege != PrivilegeName::SingleId)
+    }
+
     /// Makes a sandbox. Dropping the future undoes it.
     ///
     /// # Errors
@@ -227,10 +239,7 @@ impl Host {
     pub(crate) fn new(options: EngineOptions) -> Result<Self, EngineError> {
         let cache_dir = directories::cache(options.cache_dir.as_deref())?;
         let state_dir = directories::state(options.state_dir.as_deref())?;
-        let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
-            .map_err(EngineError::host("read the boot id from /proc"))?
-            .trim()
-            .to_owned();
+        let boot_id = boot_id()?;
         let program = guest::program(&cache_dir)?;
         Ok(Self { program, state_dir, cache_dir, boot_id, options })
     }
@@ -239,15 +248,12 @@ impl Host {
         &self.state_dir
     }
 
-    /// The file in which the attempt that worked is kept: by boot and user, because either can change what works.
     fn probe_file(&self) -> PathBuf {
-        let degraded = if self.options.degraded { "-degraded" } else { "" };
-        self.cache_dir.join(format!("rung-{}-{}{degraded}.json", self.boot_id, rustix::process::geteuid().as_raw()))
+        probe_file(&self.cache_dir, &self.boot_id, self.options.degraded)
     }
 
     fn known(&self) -> Option<Attempt> {
-        let probed: Probed = serde_json::from_slice(&std::fs::read(self.probe_file()).ok()?).ok()?;
-        (probed.version == env!("CARGO_PKG_VERSION")).then_some(probed.attempt)
+        known(&self.probe_file())
     }
 
     fn remember(&self, attempt: &Attempt) {
@@ -348,6 +354,23 @@ impl Host {
             policy: policy::policy()?,
         })
     }
+}
+
+/// The file in which the attempt that worked is kept: by boot and user, because either can change what works.
+fn probe_file(cache_dir: &Path, boot_id: &str, degraded: bool) -> PathBuf {
+    let degraded = if degraded { "-degraded" } else { "" };
+    cache_dir.join(format!("rung-{boot_id}-{}{degraded}.json", rustix::process::geteuid().as_raw()))
+}
+
+/// What worked last, if that was this version.
+fn known(probe_file: &Path) -> Option<Attempt> {
+    let probed: Probed = serde_json::from_slice(&std::fs::read(probe_file).ok()?).ok()?;
+    (probed.version == env!("CARGO_PKG_VERSION")).then_some(probed.attempt)
+}
+
+fn boot_id() -> Result<String, EngineError> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
+    Ok(text.map_err(EngineError::host("read the boot id from /proc"))?.trim().to_owned())
 }
 
 /// The engine's thread.

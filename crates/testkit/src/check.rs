@@ -46,7 +46,9 @@ macro_rules! ensure {
         ensure!($condition, "does not hold: {}", stringify!($condition))
     };
     ($condition:expr, $($message:tt)+) => {
-        if !$condition {
+        // Bound first: "not less than" of two floats reads as a mistake when it stands in one expression.
+        let holds: bool = $condition;
+        if !holds {
             return Err($crate::check::Failure::new(format!($($message)+)));
         }
     };

@@ -72,14 +72,14 @@ impl Context {
 }
 
 /// The value of a future that must be ready before this much time has passed.
-pub(crate) async fn within<F: Future>(limit: Duration, what: &str, future: F) -> Outcome<F::Output> {
-    tokio::time::timeout(limit, future)
+pub(crate) async fn within<F: IntoFuture>(limit: Duration, what: &str, future: F) -> Outcome<F::Output> {
+    tokio::time::timeout(limit, future.into_future())
         .await
         .map_err(|_elapsed| Failure::new(format!("{what}: not done after {:.1} s", limit.as_secs_f64())))
 }
 
 /// [`within`] ten seconds: for what should happen at once, and would hang if it were broken.
-pub(crate) async fn soon<F: Future>(what: &str, future: F) -> Outcome<F::Output> {
+pub(crate) async fn soon<F: IntoFuture>(what: &str, future: F) -> Outcome<F::Output> {
     within(SOON, what, future).await
 }
 

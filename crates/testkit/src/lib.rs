@@ -25,13 +25,14 @@
 
 #[macro_use]
 mod check;
+#[macro_use]
+mod trial;
 mod context;
 mod harness;
 mod need;
 mod probe;
 mod report;
 mod suite;
-mod trial;
 mod trials;
 
 pub use harness::run;

@@ -1,6 +1,6 @@
 //! What a provider hands to the harness.
 
-use computesdk_core::{Provider, Result};
+use computesdk_core::{IntoProvider, Provider, Result};
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -28,12 +28,13 @@ impl Suite {
     /// The suite over the provider that `make` returns; it is called once, inside the suite's tokio runtime. If it
     /// fails, the run fails.
     #[must_use]
-    pub fn new<M, F>(make: M) -> Self
+    pub fn new<M, F, P>(make: M) -> Self
     where
         M: FnOnce() -> F + 'static,
-        F: Future<Output = Result<Arc<dyn Provider>>> + 'static,
+        F: Future<Output = Result<P>> + 'static,
+        P: IntoProvider,
     {
-        Self::with(Source::Make(Box::new(|| Box::pin(make()))))
+        Self::with(Source::Make(Box::new(|| Box::pin(async { Ok(make().await?.into_provider()) }))))
     }
 
     /// A suite that skips every trial for this reason, such as missing credentials for a cloud. Not for a provider

@@ -7,6 +7,9 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+/// A trial under way.
+pub(crate) type Running = Pin<Box<dyn Future<Output = Outcome> + Send>>;
+
 /// One check of the suite: a name, what it needs, and an async function.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Trial {
@@ -17,7 +20,7 @@ pub(crate) struct Trial {
     /// When it applies.
     pub(crate) needs: &'static [Need],
     /// The check itself.
-    pub(crate) run: fn(Arc<Context>) -> Pin<Box<dyn Future<Output = Outcome> + Send>>,
+    pub(crate) run: fn(Arc<Context>) -> Running,
 }
 
 impl Trial {

@@ -6,6 +6,8 @@ use computesdk_core::{
 };
 use computesdk_engine::{self as engine, Open};
 
+use std::io::ErrorKind;
+
 /// Permission bits of a file that is made without saying.
 const DEFAULT_MODE: u32 = 0o644;
 
@@ -41,7 +43,18 @@ impl Files for LocalFiles {
     }
 
     async fn stat(&self, path: &str, follow: bool) -> Result<FileStat> {
-        self.sandbox.stat(path, follow).await.map(file_stat).map_err(self.error("filesystem.stat", path))
+        let stat = self.sandbox.stat(path, follow).await.map(file_stat);
+        stat.map_err(|error| {
+            // Below a file there is nothing: for who asks about a path, that is one more way not to be there.
+            let below_file = matches!(&error, engine::EngineError::File(io) if io.kind() == ErrorKind::NotADirectory);
+            let error = self.error("filesystem.stat", path)(error);
+            if !below_file {
+                return error;
+            }
+            Error::new(computesdk_core::ErrorKind::NotFound, "filesystem.stat", error.to_string())
+                .with_provider(NAME)
+                .with_source(error)
+        })
     }
 
     async fn list(&self, path: &str) -> Result<Vec<DirEntry>> {

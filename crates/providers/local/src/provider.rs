@@ -40,6 +40,8 @@ pub struct Local {
     /// With full isolation, and with less where the caller asked for it.
     engines: [tokio::sync::Mutex<Option<Engine>>; 2],
     known: Mutex<Known>,
+    /// Whether sandboxes have more users than root; found out once.
+    users: OnceLock<bool>,
 }
 
 #[derive(Default)]
@@ -60,7 +62,7 @@ impl Local {
     /// A provider with these settings.
     #[must_use]
     pub fn new(config: LocalConfig) -> Self {
-        Self { config, engines: Default::default(), known: Mutex::default() }
+        Self { config, engines: Default::default(), known: Mutex::default(), users: OnceLock::new() }
     }
 
     /// Ends every sandbox and the engine, and returns when nothing of them is left. The next `create` starts a new one.
@@ -167,6 +169,7 @@ async fn furnish(local: &Arc<LocalSandbox>, options: CreateOptions) -> Result<()
         })?;
     }
     if let Some(command) = options.command {
+        let program = command.first().cloned().unwrap_or_default();
         let mut exec = ExecOptions::new(command);
         // The sandbox's lifetime is its limit.
         exec.timeout = Some(Duration::MAX);
@@ -174,7 +177,8 @@ async fn furnish(local: &Arc<LocalSandbox>, options: CreateOptions) -> Result<()
         match &process.state {
             crate::process::State::Started(exec) => local.sandbox.set_main(exec),
             crate::process::State::NotStarted { reason, .. } => {
-                let problem = format!("its program cannot be started ({reason:?}, exit code {})", reason.exit_code());
+                let code = reason.exit_code();
+                let problem = format!("{program:?} cannot be started ({reason:?}, exit code {code})");
                 return Err(Error::invalid("sandbox.create", "command", problem).with_provider(NAME));
             }
         }
@@ -219,7 +223,7 @@ impl Known {
     fn remember(&mut self, sandbox: Arc<LocalSandbox>) {
         self.sandboxes.push(sandbox);
         // Looked through now and then only: it is a walk over all of them.
-        if self.sandboxes.len() % 100 == 0 {
+        if self.sandboxes.len().is_multiple_of(100) {
             let mut surplus = self.sandboxes.len() - self.running().count();
             self.sandboxes.retain(|sandbox| {
                 let forget = surplus > REMEMBERED && sandbox.end().is_some();
@@ -278,7 +282,7 @@ impl Provider for Local {
         capabilities.command = true;
         capabilities.streaming = true;
         capabilities.pty = true;
-        capabilities.users = true;
+        capabilities.users = *self.users.get_or_init(|| Engine::will_have_users(&self.config.engine_options(false)));
         capabilities.network = NetworkModes { none: true, egress: false, cidr: false, domain: false };
         capabilities.limits = Limits { timeout: true, exec_timeout: true, ..capabilities.limits };
         capabilities.degraded_isolation = true;

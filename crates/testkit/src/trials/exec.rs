@@ -32,8 +32,30 @@ trials! { "exec";
 async fn arguments_are_exact(cx: &Context) -> Outcome {
     let sandbox = cx.sandbox().await?;
     let arguments = [
-        "", " ", "a b", "-n", "--", "'", "\"", "$HOME", "`id`", "\\", "\\n", "a\nb", "\n", "*", "~", "%s", "\u{1b}[1m",
-        "žluťoučký", "🐎", "\t", "=", "a=b", "", "!",
+        "",
+        " ",
+        "a b",
+        "-n",
+        "--",
+        "'",
+        "\"",
+        "$HOME",
+        "`id`",
+        "\\",
+        "\\n",
+        "a\nb",
+        "\n",
+        "*",
+        "~",
+        "%s",
+        "\u{1b}[1m",
+        "žluťoučký",
+        "🐎",
+        "\t",
+        "=",
+        "a=b",
+        "",
+        "!",
     ];
     let mut command = sh("printf '%s\\0' \"$@\"");
     command.argv.push("sh".into());
@@ -119,10 +141,8 @@ async fn waiting_is_free_for_everybody(cx: &Context) -> Outcome {
     let sandbox = cx.sandbox().await?;
     let process = start(&sandbox, sh("read line; exit 7")).await?;
     let stdin = process.take_stdin();
-    let (one, two, ()) = soon("its end", async {
-        tokio::join!(process.wait(), process.wait(), async { drop(stdin) })
-    })
-    .await?;
+    let (one, two, ()) =
+        soon("its end", async { tokio::join!(process.wait(), process.wait(), async { drop(stdin) }) }).await?;
     ensure_eq!((one?.code(), two?.code()), (7, 7), "the codes of two waiters");
     ensure_eq!(soon("waiting afterwards", process.wait()).await??.code(), 7, "the code afterwards");
     Ok(())

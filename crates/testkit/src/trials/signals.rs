@@ -16,7 +16,7 @@ trials! { "signals";
     a_signal_after_the_end_is_no_error,
     a_number_that_is_no_signal_is_refused,
     nothing_is_blocked_or_ignored_at_the_start,
-    kill_of_a_live_command,
+    a_live_command_is_killed_on_drop_when_asked,
 }
 
 /// Starts a script and waits for its first line.
@@ -111,11 +111,19 @@ async fn nothing_is_blocked_or_ignored_at_the_start(cx: &Context) -> Outcome {
     Ok(())
 }
 
-async fn kill_of_a_live_command(cx: &Context) -> Outcome {
+async fn a_live_command_is_killed_on_drop_when_asked(cx: &Context) -> Outcome {
     let sandbox = cx.sandbox().await?;
-    let mut command = sandbox.shell("sleep 1000").spawn().await?;
-    command.kill().await?;
-    let status = soon("its end", command.wait()).await??;
-    ensure_eq!(status.code(), 137, "the code");
+    for killed in [true, false] {
+        let mut command = sandbox.shell("echo $$; exec sleep 1000").spawn().await?;
+        let mut stdout = command.stdout().ok_or_else(|| Failure::new("no standard output"))?;
+        let pid = line(&mut stdout).await?;
+        command.kill_on_drop(killed);
+        drop(command);
+        if killed {
+            gone(&sandbox, &pid).await?;
+        } else {
+            script(&sandbox, format!("kill -0 {pid}")).await?;
+        }
+    }
     Ok(())
 }

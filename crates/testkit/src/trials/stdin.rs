@@ -21,7 +21,7 @@ trials! { "stdin";
 
 async fn none_is_at_its_end(cx: &Context) -> Outcome {
     let sandbox = cx.sandbox().await?;
-    let result = soon("a command that reads to the end", sandbox.run_command("cat", [""; 0])).await??;
+    let result = soon("a command that reads to the end", sandbox.run_command("cat", ())).await??;
     ensure_eq!((result.stdout.as_str(), result.exit_code), ("", 0), "output and code");
     Ok(())
 }
@@ -46,7 +46,7 @@ async fn empty_is_at_its_end(cx: &Context) -> Outcome {
 async fn bytes_are_exact(cx: &Context) -> Outcome {
     let sandbox = cx.sandbox().await?;
     let bytes: Vec<u8> = (0..=255).chain([0, 0, 10, 13, 26, 4, 3, 255]).collect();
-    let result = sandbox.run_command("cat", [""; 0]).stdin(bytes.clone()).await?;
+    let result = sandbox.run_command("cat", ()).stdin(bytes.clone()).await?;
     ensure_eq!(result.stdout_bytes(), bytes, "what came back");
     Ok(())
 }
@@ -56,7 +56,7 @@ async fn one_mib_is_exact(cx: &Context) -> Outcome {
     let bytes: Vec<u8> = (0_u32..1 << 18).flat_map(|word| word.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
     let output = soon("cat", feed(&sandbox, ExecOptions::new(["cat"]), &bytes)).await??;
     ensure!(output.stdout == bytes, "{} bytes of {} came back, or others", output.stdout.len(), bytes.len());
-    let result = soon("cat", sandbox.run_command("cat", [""; 0]).stdin(bytes.clone())).await??;
+    let result = soon("cat", sandbox.run_command("cat", ()).stdin(bytes.clone())).await??;
     ensure!(result.stdout_bytes() == bytes, "other bytes came back through the facade");
     Ok(())
 }
@@ -88,7 +88,7 @@ async fn it_arrives_in_pieces(cx: &Context) -> Outcome {
 async fn a_reader_that_is_gone_is_no_error(cx: &Context) -> Outcome {
     let sandbox = cx.sandbox().await?;
     let bytes = vec![b'x'; 1 << 20];
-    let result = soon("`true`", sandbox.run_command("true", [""; 0]).stdin(bytes.clone())).await??;
+    let result = soon("`true`", sandbox.run_command("true", ()).stdin(bytes.clone())).await??;
     ensure_eq!(result.exit_code, 0, "the code");
     let result = soon("a closed input", sandbox.shell("exec <&-; echo on").stdin(bytes)).await??;
     ensure_eq!((result.stdout.as_str(), result.exit_code), ("on\n", 0), "output and code");

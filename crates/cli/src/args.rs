@@ -1,0 +1,211 @@
+//! The command line, as data. The comments of fields and variants are the help text.
+
+use crate::duration;
+use crate::values::{self, LocalFile, Variable};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+use computesdk::{Isolation, Network};
+use std::path::PathBuf;
+use std::time::Duration;
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  compute run script.py
+  compute run -c 'print(6*7)'
+  echo 'print(1)' | compute run -
+  compute run --lang sh -c 'wc -l \"$1\"' --file ./report.csv:/data/report.csv -- /data/report.csv
+  compute run --timeout 30s --env MODE=test main.js -- --fast
+  compute run -o json -c 'print(1)' | jq .exitCode
+
+Exit codes: the program's own, 128+N if signal N ended it, 124 if the time limit passed, 126 if it cannot be run, 127 if
+it is not there, 125 if `compute` itself failed.";
+
+const MAIN_EXAMPLES: &str = "\
+Examples:
+  compute run script.py            run a program in a fresh sandbox
+  compute run -c 'print(6*7)'      run a line of code
+  compute shell                    look around in a sandbox
+  compute doctor                   what isolation this machine offers, and how to get more";
+
+/// Run other people's code in a sandbox on this machine: no daemon, no account, nothing downloaded.
+#[derive(Debug, Parser)]
+#[command(name = "compute", version, max_term_width = 100, after_help = MAIN_EXAMPLES)]
+pub(crate) struct Cli {
+    /// How results and errors are printed
+    #[arg(short, long, value_enum, value_name = "FORMAT", default_value = "text", global = true)]
+    pub(crate) output: Output,
+
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// How results and errors are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// For people
+    Text,
+    /// One JSON object on standard output
+    Json,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a program in a fresh sandbox, with this terminal's input and output
+    Run(Box<RunArgs>),
+    /// Open an interactive shell in a fresh sandbox
+    Shell(Box<ShellArgs>),
+    /// Show what isolation this machine offers, and what to do about what is missing
+    Doctor(DoctorArgs),
+    /// Print a completion script for a shell
+    Completions(CompletionsArgs),
+}
+
+/// `compute run`.
+#[derive(Debug, Args)]
+#[command(after_help = RUN_EXAMPLES, group(ArgGroup::new("program").required(true).args(["script", "code"])))]
+pub(crate) struct RunArgs {
+    /// Program to run, a file of this machine; `-` reads its code from standard input
+    #[arg(value_name = "FILE")]
+    pub(crate) script: Option<PathBuf>,
+
+    /// Code to run
+    #[arg(short, value_name = "CODE", allow_hyphen_values = true)]
+    pub(crate) code: Option<String>,
+
+    /// Language; default: by the file's extension, its `#!` line, or the look of the code
+    #[arg(long, value_enum)]
+    pub(crate) lang: Option<Lang>,
+
+    /// End the program after so long: 30s, 5m, 1h30m, 500ms; default: no limit
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    pub(crate) timeout: Option<Duration>,
+
+    /// Give the program a terminal
+    #[arg(short, long)]
+    pub(crate) tty: bool,
+
+    #[command(flatten)]
+    pub(crate) sandbox: SandboxArgs,
+
+    /// Arguments of the program
+    #[arg(last = true)]
+    pub(crate) args: Vec<String>,
+}
+
+/// `compute shell`.
+#[derive(Debug, Args)]
+pub(crate) struct ShellArgs {
+    #[command(flatten)]
+    pub(crate) sandbox: SandboxArgs,
+}
+
+/// What can be said about a sandbox, whatever runs in it.
+#[derive(Debug, Args)]
+pub(crate) struct SandboxArgs {
+    /// Set an environment variable in the sandbox
+    #[arg(long, value_name = "NAME=VALUE", value_parser = values::variable)]
+    pub(crate) env: Vec<Variable>,
+
+    /// Put a copy of a file of this machine into the sandbox
+    #[arg(long = "file", value_name = "LOCAL:REMOTE", value_parser = values::local_file)]
+    pub(crate) files: Vec<LocalFile>,
+
+    /// What the sandbox may reach: `none`, which is also the default
+    #[arg(long, value_parser = values::network)]
+    pub(crate) network: Option<Network>,
+
+    /// Working directory in the sandbox, made if missing; default: /root
+    #[arg(long, value_name = "DIR")]
+    pub(crate) cwd: Option<String>,
+
+    /// User in the sandbox, by name or number; default: the sandbox's root
+    #[arg(long)]
+    pub(crate) user: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) interpreters: InterpreterArgs,
+
+    /// `degraded` accepts less isolation where this machine offers no more
+    #[arg(long, value_parser = values::isolation, value_name = "full|degraded", default_value = "full")]
+    pub(crate) isolation: Isolation,
+
+    /// Tell about sandbox, isolation, interpreter and times on standard error
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
+}
+
+/// Which interpreters the sandbox offers.
+#[derive(Debug, Args)]
+pub(crate) struct InterpreterArgs {
+    /// Python to use; default: the first on PATH that is not a virtual environment's
+    #[arg(long, value_name = "PATH")]
+    pub(crate) python: Option<PathBuf>,
+
+    /// Node.js to use; default: the first on PATH
+    #[arg(long, value_name = "PATH")]
+    pub(crate) node: Option<PathBuf>,
+}
+
+/// `compute doctor`.
+#[derive(Debug, Args)]
+#[command(after_help = "Exit codes: 0 if sandboxes can be made with full isolation, else 1.")]
+pub(crate) struct DoctorArgs {
+    #[command(flatten)]
+    pub(crate) interpreters: InterpreterArgs,
+}
+
+/// `compute completions`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  compute completions bash > ~/.local/share/bash-completion/completions/compute")]
+pub(crate) struct CompletionsArgs {
+    /// Which shell
+    pub(crate) shell: clap_complete::Shell,
+}
+
+/// The language of a program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Lang {
+    /// Python 3
+    #[value(alias = "python3", alias = "py")]
+    Python,
+    /// JavaScript
+    #[value(alias = "nodejs", alias = "javascript", alias = "js")]
+    Node,
+    /// The POSIX shell
+    #[value(alias = "shell")]
+    Sh,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    fn run(args: &[&str]) -> Result<RunArgs, clap::Error> {
+        match Cli::try_parse_from([&["compute", "run"], args].concat())?.command {
+            Command::Run(args) => Ok(*args),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn code_and_arguments_may_begin_with_a_hyphen() {
+        let args = run(&["-c", "-1", "--", "--x", "-y"]).unwrap();
+        assert_eq!(args.code.as_deref(), Some("-1"));
+        assert_eq!(args.args, ["--x", "-y"]);
+        assert_eq!(run(&["-", "--", "-"]).unwrap().script, Some(PathBuf::from("-")));
+    }
+
+    #[test]
+    fn a_program_is_needed_once() {
+        for wrong in [&[][..], &["a.py", "-c", "1"], &["a.py", "b.py"]] {
+            assert!(run(wrong).is_err(), "{wrong:?}");
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! Our streams, signals and terminal, tied to a running command until it ends.
+//!
+//! Only bytes are copied: nothing of ours is ever handed into the sandbox.
+
+use crate::exit::Failure;
+use crate::printer::output_failed;
+use crate::signals::Signals;
+use crate::terminal::Terminal;
+use computesdk::{BoxRead, Command, ExitStatus, PtySize, Signal};
+use std::io;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until, timeout};
+
+/// How long a program may take to end after a signal of ours was passed on to it.
+const GRACE: Duration = Duration::from_secs(2);
+/// How long output must be silent after the exit before a descendant that holds it open is left behind.
+const QUIET: Duration = Duration::from_millis(100);
+/// More than a pipe can hold: past that, what comes after the exit is a descendant's.
+const PIPE: usize = 1 << 20;
+
+/// How a command ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) status: ExitStatus,
+    /// Our standard output was closed before everything was written.
+    pub(crate) broken_pipe: bool,
+}
+
+/// Copies standard input to the command, in the background, until its end or the command's.
+pub(crate) fn feed(command: &mut Command) {
+    let Some(mut pipe) = command.stdin() else { return };
+    tokio::spawn(async move {
+        let mut stdin = tokio::io::stdin();
+        let mut buffer = vec![0; 64 * 1024];
+        // What cannot be read has ended; a command that does not read is none of our business.
+        while let Ok(count @ 1..) = stdin.read(&mut buffer).await {
+            if pipe.write_all(&buffer[..count]).await.is_err() {
+                return;
+            }
+        }
+        let _ = pipe.shutdown().await;
+    });
+}
+
+/// Copies the command's output, and passes signals and sizes on, until it ends.
+pub(crate) async fn attach(
+    mut command: Command,
+    (stdout, stderr): (impl AsyncWrite + Unpin, impl AsyncWrite + Unpin),
+    signals: &mut Signals,
+    mut terminal: Option<Terminal>,
+) -> Result<Ended, Failure> {
+    let (exit, exited) = watch::channel(false);
+    let stdout = copy(command.stdout(), stdout, exited.clone());
+    let stderr = copy(command.stderr(), stderr, exited);
+    let command = &command;
+    let wait = async {
+        let status = command.wait().await;
+        exit.send_replace(true);
+        status
+    };
+    let end = async {
+        let (status, stdout, stderr) = tokio::join!(wait, stdout, stderr);
+        let broken_pipe = match stdout.map_err(output_failed) {
+            Err(Failure::BrokenPipe) => true,
+            other => other.map(|()| false)?,
+        };
+        // Nobody could be told that standard error cannot be written.
+        drop(stderr);
+        Ok(Ended { status: status?, broken_pipe })
+    };
+    let mut end = std::pin::pin!(end);
+    let mut told: Option<(Signal, Instant)> = None;
+    loop {
+        tokio::select! {
+            ended = &mut end => return match told {
+                Some((signal, _)) => Err(Failure::Signalled(signal)),
+                None => ended,
+            },
+            signal = signals.next() => {
+                if told.is_some() {
+                    return Err(Failure::Signalled(signal));
+                }
+                told = Some((signal, Instant::now() + GRACE));
+                command.signal(signal).await?;
+            }
+            () = until(told) => return Err(Failure::Signalled(told.map_or(Signal::INT, |(signal, _)| signal))),
+            size = resized(terminal.as_mut()) => command.resize(size).await?,
+        }
+    }
+}
+
+/// Copies to the end, or to the end of what the program itself can have written.
+///
+/// If our side is closed, so is the program's: it then gets SIGPIPE, as it would have without us.
+async fn copy(
+    from: Option<BoxRead>,
+    mut to: impl AsyncWrite + Unpin,
+    mut exited: watch::Receiver<bool>,
+) -> io::Result<()> {
+    let Some(mut from) = from else { return Ok(()) };
+    let mut buffer = vec![0; 64 * 1024];
+    let mut left = None;
+    loop {
+        let count = match left {
+            None => tokio::select! {
+                // First what is there to be read.
+                biased;
+                count = from.read(&mut buffer) => count?,
+                _ = exited.wait_for(|exited| *exited) => {
+                    left = Some(PIPE);
+                    continue;
+                }
+            },
+            Some(0) => return Ok(()),
+            Some(_) => match timeout(QUIET, from.read(&mut buffer)).await {
+                Ok(count) => count?,
+                Err(_silent) => return Ok(()),
+            },
+        };
+        if count == 0 {
+            return Ok(());
+        }
+        left = left.map(|left: usize| left.saturating_sub(count));
+        to.write_all(&buffer[..count]).await?;
+        // Live: whoever looks on sees it now.
+        to.flush().await?;
+    }
+}
+
+async fn until(told: Option<(Signal, Instant)>) {
+    match told {
+        Some((_, deadline)) => sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn resized(terminal: Option<&mut Terminal>) -> PtySize {
+    match terminal {
+        Some(terminal) => terminal.resized().await,
+        None => std::future::pending().await,
+    }
+}

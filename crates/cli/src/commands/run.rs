@@ -1,0 +1,144 @@
+//! `compute run`: one program in a fresh sandbox.
+
+use crate::args::RunArgs;
+use crate::attach::{Ended, attach, feed};
+use crate::duration;
+use crate::exit::{Exit, Failure};
+use crate::printer::Printer;
+use crate::program::Program;
+use crate::session::{self, Session};
+use crate::terminal::Terminal;
+use computesdk::{Command, Error, ExitCause, Sandbox, StartFailure};
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+
+/// Runs it.
+pub(crate) async fn run(args: &RunArgs, printer: Printer) -> Result<Exit, Failure> {
+    if args.tty && printer.is_json() {
+        let problem = "a program with a terminal cannot be reported as JSON: leave out -t or -o json";
+        return Err(Error::invalid("run", "tty", problem).into());
+    }
+    let terminal = if args.tty { Some(Terminal::open("-t")?) } else { None };
+    let mut params = session::params(&args.sandbox)?;
+    let (program, input_used) = Program::load(args)?;
+    if let Program::Command { upload: Some(upload), .. } = &program {
+        params.options.files.push(upload.clone());
+    }
+    let mut session = Session::new(&args.sandbox, printer)?;
+    let outcome = async {
+        let sandbox = session.create(params).await?;
+        session.tell_interpreter(&sandbox, program.interpreter()).await?;
+        let started = Instant::now();
+        let mut command = session.signals.interrupt(spawn(&sandbox, args, &program)).await?;
+        if input_used {
+            command.close_stdin().await;
+        } else {
+            feed(&mut command);
+        }
+        if printer.is_json() {
+            let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+            let ended = attach(command, (&mut stdout, &mut stderr), &mut session.signals, None).await?;
+            printer.json(&report(&sandbox, &ended, (&stdout, &stderr), started.elapsed()).await?)?;
+            return Ok(Exit::passed_on(ended.status.code()));
+        }
+        if let Some(terminal) = &terminal {
+            terminal.raw();
+        }
+        let streams = (tokio::io::stdout(), tokio::io::stderr());
+        let ended = attach(command, streams, &mut session.signals, terminal).await?;
+        session.tell(&format!("the program ended with code {}", ended.status.code()));
+        explain(&ended, args, &program, &sandbox, printer).await;
+        Ok(if ended.broken_pipe && ended.status.success() {
+            Exit::BROKEN_PIPE
+        } else {
+            Exit::passed_on(ended.status.code())
+        })
+    }
+    .await;
+    session.close().await;
+    outcome
+}
+
+/// Starts the program with what the user asked for.
+async fn spawn(sandbox: &Sandbox, args: &RunArgs, program: &Program) -> computesdk::Result<Command> {
+    // The two builders have the same methods and no common type.
+    macro_rules! start {
+        ($builder:expr) => {{
+            let mut builder = $builder.args(&args.args).timeout(args.timeout.unwrap_or(Duration::MAX));
+            if let Some(user) = &args.sandbox.user {
+                builder = builder.user(user);
+            }
+            builder
+        }};
+    }
+    match program {
+        Program::Code { code, runtime } => start!(sandbox.run_code(code).runtime(*runtime)).spawn().await,
+        Program::Command { argv, .. } => {
+            let (name, rest) = argv.split_first().map_or(("", &[][..]), |(name, rest)| (name, rest));
+            let mut command = start!(sandbox.run_command(name, rest));
+            if args.tty {
+                command = terminal_of(command);
+            }
+            command.spawn().await
+        }
+    }
+}
+
+/// Gives a command a terminal of our size and kind.
+pub(crate) fn terminal_of(command: computesdk::RunCommand<'_>) -> computesdk::RunCommand<'_> {
+    let command = command.pty(Terminal::size());
+    match std::env::var("TERM") {
+        Ok(term) if !term.is_empty() => command.env("TERM", term),
+        _ => command,
+    }
+}
+
+/// Says what the exit code alone does not tell.
+async fn explain(ended: &Ended, args: &RunArgs, program: &Program, sandbox: &Sandbox, printer: Printer) {
+    match ended.status.cause {
+        ExitCause::TimedOut => {
+            let limit = args.timeout.map(duration::show).unwrap_or_default();
+            printer.note(&format!("killed: timed out after {limit}"));
+        }
+        ExitCause::SandboxEnded => {
+            let cause = sandbox.wait().await.map_or_else(|error| error.to_string(), |cause| cause.to_string());
+            printer.note(&format!("killed: the sandbox ended: {cause}"));
+        }
+        ExitCause::NotStarted { reason: StartFailure::NotFound } => {
+            let (what, option) = match program.interpreter() {
+                "python3" => ("Python 3", "--python"),
+                "node" => ("Node.js", "--node"),
+                _ => return,
+            };
+            printer.note(&format!(
+                "\nhint: the sandbox sees this machine's programs and found no {what}: install it, or name one with \
+                 {option} PATH; `compute doctor` shows what was looked at"
+            ));
+        }
+        _ => {}
+    }
+}
+
+/// The result as JSON: the keys of the JavaScript SDK, how the program ended, and how it was isolated.
+async fn report(
+    sandbox: &Sandbox,
+    ended: &Ended,
+    (stdout, stderr): (&[u8], &[u8]),
+    time: Duration,
+) -> computesdk::Result<Value> {
+    let info = sandbox.get_info().await?;
+    let mut value = json!({
+        "stdout": String::from_utf8_lossy(stdout),
+        "stderr": String::from_utf8_lossy(stderr),
+        "exitCode": ended.status.code(),
+        "executionTime": (time.as_secs_f64() * 1e6).round() / 1e3,
+        "sandboxId": info.id.as_str(),
+        "provider": info.provider,
+        "isolation": info.isolation,
+    });
+    // `cause`, with `signal` or `reason` where it has one; its `code` is `exitCode`.
+    if let (Value::Object(fields), Ok(Value::Object(cause))) = (&mut value, serde_json::to_value(ended.status)) {
+        fields.extend(cause.into_iter().filter(|(key, _)| key != "code"));
+    }
+    Ok(value)
+}

@@ -1,0 +1,35 @@
+//! `compute`: run code in a sandbox from a terminal.
+//!
+//! ```text
+//! args ──► commands/{run,shell,doctor,completions}
+//!             │ program: what to run, in which language      session: provider, sandbox, signals
+//!             └► attach: streams, signals and the terminal, until the end ──► exit: the code to pass on
+//! ```
+//!
+//! Start-up time counts: one thread, nothing parsed or built that the command does not need.
+
+mod args;
+mod attach;
+mod commands;
+mod duration;
+mod exit;
+mod printer;
+mod program;
+mod session;
+mod signals;
+mod terminal;
+mod values;
+
+use clap::Parser as _;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match args::Cli::try_parse() {
+        Ok(cli) => commands::dispatch(cli).into(),
+        Err(refusal) => {
+            // A closed stream is no reason to say more.
+            let _ = refusal.print();
+            if refusal.use_stderr() { exit::Exit::OURS.into() } else { ExitCode::SUCCESS }
+        }
+    }
+}

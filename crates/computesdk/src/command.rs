@@ -1,0 +1,152 @@
+//! A command that runs while its caller looks on.
+
+use crate::ExecutionResult;
+use crate::run::{self, Running, Streams};
+use computesdk_core::{BoxRead, BoxWrite, Error, ErrorKind, ExitStatus, ProcessId, PtySize, Result, SandboxId, Signal};
+use std::sync::Arc;
+use std::time::Instant;
+use tokio::io::AsyncWriteExt as _;
+
+/// A live handle on a started command, from [`RunCommand::spawn`](crate::RunCommand::spawn) or
+/// [`RunCode::spawn`](crate::RunCode::spawn).
+///
+/// Its output must be read: a command that nobody reads stops when the pipe is full. Dropping the handle closes its
+/// ends of the streams and leaves the command running, unless [`Command::kill_on_drop`] was set.
+pub struct Command {
+    running: Running,
+    identity: (SandboxId, String),
+    started: Instant,
+    stdin: Option<BoxWrite>,
+    stdout: Option<BoxRead>,
+    stderr: Option<BoxRead>,
+}
+
+impl Command {
+    /// `input`, if given, is written and standard input then closed.
+    pub(crate) fn new(
+        mut running: Running,
+        identity: (SandboxId, String),
+        started: Instant,
+        input: Option<Vec<u8>>,
+    ) -> Self {
+        running.armed = false;
+        let process = &running.process;
+        let (mut stdin, stdout, stderr) = (process.take_stdin(), process.take_stdout(), process.take_stderr());
+        if let Some(input) = input
+            && let Some(pipe) = stdin.take()
+        {
+            let process = Arc::clone(process);
+            tokio::spawn(async move {
+                let streams = Streams { stdin: Some((pipe, input)), ..Streams::default() };
+                // A command that does not read its input is no error.
+                let _ = run::gather(&*process, streams).await;
+            });
+        }
+        Self { running, identity, started, stdin, stdout, stderr }
+    }
+
+    /// The id of its process.
+    #[must_use]
+    pub fn id(&self) -> &ProcessId {
+        self.running.process.id()
+    }
+
+    /// Kills its process group when the handle is dropped before [`Command::wait_with_output`] has returned.
+    /// Default: no. The drop needs a Tokio runtime, and does not wait.
+    pub fn kill_on_drop(&mut self, kill: bool) {
+        self.running.armed = kill;
+    }
+
+    /// Its standard input, once; `None` if taken or closed, or if the input was given beforehand.
+    pub fn stdin(&mut self) -> Option<BoxWrite> {
+        self.stdin.take()
+    }
+
+    /// Its standard output, once; `None` if taken. With a terminal, all output.
+    pub fn stdout(&mut self) -> Option<BoxRead> {
+        self.stdout.take()
+    }
+
+    /// Its standard error, once; `None` if taken, or with a terminal.
+    pub fn stderr(&mut self) -> Option<BoxRead> {
+        self.stderr.take()
+    }
+
+    /// Writes to its standard input, waiting until the command takes it.
+    ///
+    /// # Errors
+    /// `FailedPrecondition` if the input is closed or taken; `Unavailable` if the command does not read any more.
+    pub async fn write_stdin(&mut self, bytes: impl AsRef<[u8]> + Send) -> Result<()> {
+        const OPERATION: &str = "process.write_stdin";
+        let Some(stdin) = &mut self.stdin else {
+            return Err(Error::new(ErrorKind::FailedPrecondition, OPERATION, "stdin is closed or taken"));
+        };
+        let write = async {
+            stdin.write_all(bytes.as_ref()).await?;
+            stdin.flush().await
+        };
+        write.await.map_err(|error| {
+            Error::new(ErrorKind::Unavailable, OPERATION, format!("writing stdin: {error}")).with_source(error)
+        })
+    }
+
+    /// Ends its standard input: the command reads an end of file. Doing so twice is fine.
+    pub async fn close_stdin(&mut self) {
+        if let Some(mut stdin) = self.stdin.take() {
+            // The command may have ended: then it is closed all the same.
+            let _ = stdin.shutdown().await;
+        }
+    }
+
+    /// Sends a signal to its process group. One that has ended is not an error.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a number that is no signal.
+    pub async fn signal(&self, signal: Signal) -> Result<()> {
+        self.running.process.signal(signal).await
+    }
+
+    /// Kills its process group.
+    ///
+    /// # Errors
+    /// If the provider could not be asked.
+    pub async fn kill(&self) -> Result<()> {
+        self.signal(Signal::KILL).await
+    }
+
+    /// Changes the size of its terminal.
+    ///
+    /// # Errors
+    /// `FailedPrecondition` if it has none.
+    pub async fn resize(&self, size: PtySize) -> Result<()> {
+        self.running.process.resize(size).await
+    }
+
+    /// Returns when it has ended; any number of times. Output may still be unread then.
+    ///
+    /// # Errors
+    /// If the provider could not be asked.
+    pub async fn wait(&self) -> Result<ExitStatus> {
+        self.running.process.wait().await
+    }
+
+    /// Closes its standard input, reads what was not taken of its output, and returns when it has ended.
+    /// Dropping the future kills it only after [`Command::kill_on_drop`].
+    ///
+    /// # Errors
+    /// If the provider could not be asked, or went away.
+    pub async fn wait_with_output(mut self) -> Result<ExecutionResult> {
+        self.close_stdin().await;
+        let streams = Streams { stdout: self.stdout.take(), stderr: self.stderr.take(), ..Streams::default() };
+        let output = run::gather(&*self.running.process, streams).await?;
+        self.running.armed = false;
+        let texts = (output.stdout, output.stderr);
+        Ok(ExecutionResult::new(self.identity.clone(), output.status, texts, self.started.elapsed()))
+    }
+}
+
+impl std::fmt::Debug for Command {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Command").field("id", self.id()).field("sandbox", &self.identity.0).finish()
+    }
+}

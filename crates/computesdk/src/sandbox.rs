@@ -1,0 +1,165 @@
+//! One sandbox.
+
+use crate::{Filesystem, IntoArgs, RunCode, RunCommand, SandboxGuard, detect};
+use computesdk_core::{EndCause, ErrorKind, Provider, Result, Runtime, Sandbox as CoreSandbox, SandboxId, SandboxInfo};
+use std::fmt;
+use std::sync::Arc;
+use tokio::sync::OnceCell;
+
+/// A handle on one isolated, disposable machine. Clones are the same sandbox, and may be used at once from any task.
+///
+/// Dropping every handle leaves the sandbox running; see [`Sandbox::into_guard`] for one that ends it.
+#[derive(Clone)]
+pub struct Sandbox {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    core: Arc<dyn CoreSandbox>,
+    /// The language that `create` was asked for.
+    chosen: Option<Runtime>,
+    /// The language of this provider's sandboxes when nobody chose one.
+    primary: Runtime,
+    /// The language that the provider reports, once asked.
+    reported: OnceCell<Runtime>,
+}
+
+impl Sandbox {
+    pub(crate) fn assemble(
+        core: Arc<dyn CoreSandbox>,
+        provider: Option<&Arc<dyn Provider>>,
+        chosen: Option<Runtime>,
+    ) -> Self {
+        let runtimes = provider.map(|provider| provider.capabilities().runtimes).unwrap_or_default();
+        let primary = runtimes.first().copied().unwrap_or(Runtime::Python);
+        Self { inner: Arc::new(Inner { core, chosen, primary, reported: OnceCell::new() }) }
+    }
+
+    /// A handle on a sandbox that was got from a provider directly.
+    #[must_use]
+    pub fn from_core(core: Arc<dyn CoreSandbox>) -> Self {
+        Self::assemble(core, None, None)
+    }
+
+    /// The sandbox at the provider trait, for what this handle does not offer.
+    #[must_use]
+    pub fn as_core(&self) -> &Arc<dyn CoreSandbox> {
+        &self.inner.core
+    }
+
+    /// Its id.
+    #[must_use]
+    pub fn sandbox_id(&self) -> &str {
+        self.inner.core.id().as_str()
+    }
+
+    /// The name of its provider.
+    #[must_use]
+    pub fn provider(&self) -> &str {
+        self.inner.core.provider()
+    }
+
+    /// Runs a program given as source text; await it, or set options first. See [`RunCode`].
+    pub fn run_code<'a>(&self, code: impl Into<String>) -> RunCode<'a> {
+        RunCode::new(self.clone(), code.into())
+    }
+
+    /// Runs a program with arguments, without a shell; await it, or set options first. See [`RunCommand`].
+    ///
+    /// `args` is `()` for none, or an array, slice or `Vec` of strings.
+    pub fn run_command<'a>(&self, command: impl Into<String>, args: impl IntoArgs) -> RunCommand<'a> {
+        let mut argv = vec![command.into()];
+        argv.extend(args.into_args());
+        RunCommand::new(self.clone(), argv)
+    }
+
+    /// Runs a line for the shell: `sh -c script`. Never put untrusted text into `script`; pass it by
+    /// [`RunCommand::env`] or as `$1` by [`RunCommand::args`] (the first one is `$0`).
+    pub fn shell<'a>(&self, script: impl Into<String>) -> RunCommand<'a> {
+        RunCommand::new(self.clone(), vec!["sh".to_owned(), "-c".to_owned(), script.into()])
+    }
+
+    /// What is known of it, also after its end.
+    ///
+    /// # Errors
+    /// If the provider could not be asked.
+    pub async fn get_info(&self) -> Result<SandboxInfo> {
+        self.inner.core.info().await
+    }
+
+    /// The same as [`Sandbox::destroy`].
+    ///
+    /// # Errors
+    /// If the provider could not be asked.
+    pub async fn kill(&self) -> Result<()> {
+        self.destroy().await
+    }
+
+    /// Ends it and everything in it. Doing so twice is fine.
+    ///
+    /// # Errors
+    /// If the provider could not be asked.
+    pub async fn destroy(&self) -> Result<()> {
+        terminate(&*self.inner.core).await
+    }
+
+    /// Returns when it has ended, with the reason.
+    ///
+    /// # Errors
+    /// If the provider could not be asked.
+    pub async fn wait(&self) -> Result<EndCause> {
+        self.inner.core.wait().await
+    }
+
+    /// Its files.
+    #[must_use]
+    pub fn filesystem(&self) -> Filesystem {
+        Filesystem::new(self.inner.core.files(), self.provider())
+    }
+
+    /// A guard that destroys this sandbox when it is dropped; this handle and its clones stay usable until then.
+    #[must_use]
+    pub fn guard(&self) -> SandboxGuard {
+        SandboxGuard::new(self.clone())
+    }
+
+    /// Turns the handle into a guard that destroys the sandbox when it is dropped.
+    #[must_use]
+    pub fn into_guard(self) -> SandboxGuard {
+        SandboxGuard::new(self)
+    }
+
+    pub(crate) fn identity(&self) -> (SandboxId, String) {
+        (self.inner.core.id().clone(), self.provider().to_owned())
+    }
+
+    /// The language of code that comes without one: what `create` was asked for, else what the provider was
+    /// configured to, else what the code looks like, else the provider's own.
+    pub(crate) async fn language(&self, code: &str) -> Result<Runtime> {
+        let inner = &*self.inner;
+        if let Some(chosen) = inner.chosen {
+            return Ok(chosen);
+        }
+        let reported = *inner.reported.get_or_try_init(|| async { Ok(inner.core.info().await?.runtime) }).await?;
+        // A provider that reports another language than its primary one was told so; its primary one may be nobody's
+        // choice, and then the code decides.
+        if reported != inner.primary {
+            return Ok(reported);
+        }
+        Ok(detect::runtime(code).unwrap_or(reported))
+    }
+}
+
+impl fmt::Debug for Sandbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sandbox").field("id", &self.sandbox_id()).field("provider", &self.provider()).finish()
+    }
+}
+
+/// Ends a sandbox; one that is gone already is fine.
+pub(crate) async fn terminate(sandbox: &dyn CoreSandbox) -> Result<()> {
+    match sandbox.terminate().await {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
