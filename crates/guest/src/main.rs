@@ -10,20 +10,23 @@
 //!   programs and opens files on request, and everything it says is checked by the engine.
 //! * [`sys`] is the only place with `unsafe`.
 
+// Rust's own start-up reads /proc/self/maps and sets up stacks for signal handlers that this program does not have; it is
+// started twice for every first sandbox. `sys::start` has the C entry point and calls `run`.
+#![no_main]
+
 mod agent;
 mod launcher;
 mod sys;
 
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
+/// Returns the exit code.
+fn run() -> u8 {
     match std::env::args().next().as_deref() {
         Some(computesdk_guest_protocol::LAUNCHER_ARG0) => launcher::main(),
         Some(computesdk_guest_protocol::AGENT_ARG0) => agent::main(),
         _ => {
             use std::io::Write as _;
             let _ = writeln!(std::io::stderr(), "this program is started by ComputeSDK's engine");
-            ExitCode::from(2)
+            2
         }
     }
 }

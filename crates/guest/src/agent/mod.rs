@@ -22,18 +22,17 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, WaitOptions};
 use std::collections::HashMap;
-use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 
-pub(crate) fn main() -> ExitCode {
+pub(crate) fn main() -> u8 {
     // /proc/1/{mem,environ,fd,maps} are then closed to the sandbox's root, who lacks CAP_SYS_PTRACE (`ptrace(2)`).
     let _ = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
     sys::ignore(libc::SIGPIPE);
     let socket = Arc::new(sys::inherited(AGENT_FD));
     sys::close_from(AGENT_FD.cast_unsigned() + 1);
     match serve(&socket) {
-        Ok(()) | Err(PacketError::Closed) => ExitCode::SUCCESS,
-        Err(_) => ExitCode::FAILURE,
+        Ok(()) | Err(PacketError::Closed) => 0,
+        Err(_) => 1,
     }
 }
 

@@ -30,7 +30,6 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions};
 use std::collections::HashMap;
-use std::process::ExitCode;
 
 /// Turns an error number into a [`Failure`] that names the step.
 fn step<T>(what: impl Into<String>, result: Result<T, Errno>) -> Result<T, Failure> {
@@ -53,7 +52,7 @@ struct Launcher {
     live: HashMap<i32, u64>,
 }
 
-pub(crate) fn main() -> ExitCode {
+pub(crate) fn main() -> u8 {
     sys::close_from(3);
     sys::ignore(libc::SIGPIPE);
     // Away from the terminal of whoever started the engine: Ctrl-C is the engine's to handle.
@@ -62,11 +61,11 @@ pub(crate) fn main() -> ExitCode {
     let _ = rustix::process::chdir("/");
     let control = rustix::stdio::stdin();
     match start(control).and_then(|mut launcher| launcher.run()) {
-        Ok(()) | Err(PacketError::Closed) => ExitCode::SUCCESS,
+        Ok(()) | Err(PacketError::Closed) => 0,
         Err(error) => {
             use std::io::Write as _;
             let _ = writeln!(std::io::stderr(), "launcher: {error}");
-            ExitCode::FAILURE
+            1
         }
     }
 }

@@ -36,8 +36,8 @@ pub(super) fn build(create: &Create, policy: &Policy, trees: &[OwnedFd]) -> Resu
     }
     // /dev first: its null device covers files of /proc.
     dev(policy)?;
-    proc(policy, create.without_proc)?;
     sys_directory()?;
+    proc(policy, create.without_proc)?;
     enter()
 }
 
@@ -143,15 +143,19 @@ fn proc(policy: &Policy, may_be_missing: bool) -> Result<(), Failure> {
             step(format!("make {path} read-only"), sys::set_read_only(&c_path))?;
         }
     }
+    // What belongs to the host's root, who is mapped in no sandbox, and is not for everybody is closed already.
+    let is_open = |path: &str| rustix::fs::stat(path).is_ok_and(|stat| stat.st_mode & 0o004 != 0);
     for name in &policy.proc_masked_files {
-        bind_if_present("r/dev/null", &format!("r/proc/{name}"))?;
+        let path = format!("r/proc/{name}");
+        if is_open(&path) {
+            bind_if_present("r/dev/null", &path)?;
+        }
     }
-    let empty = [("mode", String::from("0555")), ("size", String::from("4k"))];
+    // By the directory that is empty and read-only already.
     for name in &policy.proc_masked_dirs {
         let path = format!("r/proc/{name}");
-        if rustix::fs::stat(&*path).is_ok() {
-            let mount = new_mount("tmpfs", &empty, &[], attributes | MountAttrFlags::MOUNT_ATTR_RDONLY)?;
-            attach(&mount, &path)?;
+        if is_open(&path) {
+            bind_if_present("r/sys", &path)?;
         }
     }
     Ok(())

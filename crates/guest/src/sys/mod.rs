@@ -10,6 +10,7 @@ mod mount;
 mod net;
 mod seccomp;
 mod signal;
+mod start;
 
 pub(crate) use clone::{Forked, clone_into_namespaces, fork};
 pub(crate) use exec::{Program, Stage, StartError, exec_fd, start};
