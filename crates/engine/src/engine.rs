@@ -7,7 +7,7 @@
 
 use crate::image::{self, HostImage, ImageOptions};
 use crate::journal::{self, Journal};
-use crate::launcher::Launcher;
+use crate::launcher::{Launcher, Spawned};
 use crate::rung::{Attempt, PrivilegeName, Subordinate};
 use crate::sandbox::Shared;
 use crate::{EngineError, Rung, RungFailure, Sandbox, SandboxSpec, directories, guest, ids, policy, rung};
@@ -283,11 +283,15 @@ impl Host {
 
     /// Starts an engine this way. With `prove`, a sandbox must really come up.
     pub(crate) async fn start(&self, attempt: &Attempt, prove: bool) -> Result<Engine, EngineError> {
+        // First, so that it gets ready on another core meanwhile.
+        let spawned = Spawned::new(&self.program, attempt.privilege())?;
         let image = self.image(attempt.idmapped)?;
         let image_held = image.hold().map_err(EngineError::host("hold the host image"))?;
-        let init = self.init(attempt)?;
         let journal = Arc::new(Journal::create(&self.state_dir, &self.boot_id)?);
-        let started = self.launch(init, &journal).await;
+        let started = match self.init(attempt, &journal) {
+            Ok(init) => self.launch(spawned, init, &journal).await,
+            Err(error) => Err(error),
+        };
         let (thread, launcher) = match started {
             Ok(started) => started,
             Err(error) => {
@@ -323,21 +327,29 @@ impl Host {
         Ok(engine)
     }
 
-    async fn launch(&self, init: Init, journal: &Arc<Journal>) -> Result<(Thread, Arc<Launcher>), EngineError> {
+    async fn launch(
+        &self,
+        spawned: Spawned,
+        init: Init,
+        journal: &Arc<Journal>,
+    ) -> Result<(Thread, Arc<Launcher>), EngineError> {
+        // It has made nothing yet that would outlive it: its end follows from the end of this process.
+        if let Some(pid) = spawned.id() {
+            journal.process(pid)?;
+        }
         let (state_dir, boot_id) = (self.state_dir.clone(), self.boot_id.clone());
         let (thread, hand_over) = Thread::start(move || {
             // On the engine's thread, off every caller's path.
             journal::reap(&state_dir, &boot_id);
         })?;
-        let (launcher, child) = Launcher::start(&self.program, init, &thread.runtime).await?;
-        journal.process(child.id())?;
+        let (launcher, child) = Launcher::begin(spawned, init, &thread.runtime).await?;
         let serving = thread.runtime.spawn(Arc::clone(&launcher).serve(thread.runtime.clone()));
         let teardown = Teardown { launcher: Arc::clone(&launcher), child, journal: Arc::clone(journal), serving };
         let _ = hand_over.send(teardown);
         Ok((thread, launcher))
     }
 
-    fn init(&self, attempt: &Attempt) -> Result<Init, EngineError> {
+    fn init(&self, attempt: &Attempt, journal: &Journal) -> Result<Init, EngineError> {
         let none = || Subordinate { uids: (0, 0), gids: (0, 0), programs: (PathBuf::new(), PathBuf::new()) };
         let subordinate = match attempt.privilege {
             PrivilegeName::SubordinateIds => Subordinate::find()
@@ -351,6 +363,7 @@ impl Host {
             subuid: subordinate.uids,
             subgid: subordinate.gids,
             map_programs: (bytes(&subordinate.programs.0), bytes(&subordinate.programs.1)),
+            journal: bytes(journal.path()),
             policy: policy::policy()?,
         })
     }

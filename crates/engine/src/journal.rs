@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug)]
 pub(crate) struct Journal {
     dir: PathBuf,
+    path: PathBuf,
     file: File,
 }
 
@@ -35,11 +36,17 @@ impl Journal {
         }
         let dir = engines.join(crate::engine::random_name());
         std::fs::DirBuilder::new().mode(0o700).create(&dir).map_err(fail)?;
-        let file = File::options().create_new(true).append(true).open(dir.join("journal")).map_err(fail)?;
+        let path = dir.join("journal");
+        let file = File::options().create_new(true).append(true).open(&path).map_err(fail)?;
         rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|errno| fail(errno.into()))?;
-        let journal = Self { dir, file };
+        let journal = Self { dir, path, file };
         journal.write(format_args!("computesdk-journal 1\nboot {boot_id}\nengine {}", process(std::process::id())))?;
         Ok(journal)
+    }
+
+    /// The file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Notes that a sandbox is about to be made.
@@ -60,7 +67,7 @@ impl Journal {
 
     /// The orderly end: nothing is left.
     pub(crate) fn remove(&self) {
-        let _ = std::fs::remove_file(self.dir.join("journal"));
+        let _ = std::fs::remove_file(&self.path);
         let _ = std::fs::remove_dir(&self.dir);
     }
 

@@ -12,9 +12,9 @@ use crate::error::describe;
 use crate::sandbox::Shared;
 use crate::socket::Socket;
 use crate::{End, EngineError};
-use computesdk_guest_protocol::LAUNCHER_ARG0;
-use computesdk_guest_protocol::launcher::{Create, FromLauncher, Init, ToLauncher};
+use computesdk_guest_protocol::launcher::{Create, FromLauncher, Init, Privilege, ToLauncher};
 use computesdk_guest_protocol::packet::PacketError;
+use computesdk_guest_protocol::{LAUNCHER_AHEAD, LAUNCHER_ARG0};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use std::collections::HashMap;
 use std::io::Read as _;
@@ -68,47 +68,33 @@ impl Drop for Fresh {
 }
 
 impl Launcher {
-    /// Starts the process and waits until it can make sandboxes. The process is the caller's to wait for.
-    pub(crate) async fn start(
-        program: &OwnedFd,
+    /// Tells a launcher what it needs, and waits until it can make sandboxes. The process is the caller's to wait for.
+    pub(crate) async fn begin(
+        mut spawned: Spawned,
         init: Init,
         runtime: &Handle,
     ) -> Result<(Arc<Self>, Child), EngineError> {
-        let host = |what: &'static str| EngineError::host(what);
-        let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-            .map_err(|errno| host("make the launcher's socket")(errno.into()))?;
-        // posix_spawn: no fork of this process, which may be large and have many threads.
-        let mut child = Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()))
-            .arg0(LAUNCHER_ARG0)
-            .env_clear()
-            .stdin(Stdio::from(theirs))
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(host("start the launcher"))?;
-        let socket = Socket::new(ours, runtime).map_err(host("register the launcher's socket"))?;
+        let gone = || EngineError::HostLost(String::from("the launcher was taken by somebody else"));
+        let socket = spawned.socket.take().ok_or_else(gone)?;
+        let socket = Socket::new(socket, runtime).map_err(EngineError::host("register the launcher's socket"))?;
         let mut buffer = Vec::new();
         let answer = async {
             socket.send(&ToLauncher::Init(Box::new(init)), &[]).await?;
             socket.receive::<FromLauncher>(&mut buffer).await
         };
         // The caller may be on any runtime, or one without timers: the deadline is kept on ours.
-        let problem = match within(runtime, READY_WITHIN, answer).await {
+        match within(runtime, READY_WITHIN, answer).await {
             Some(Ok((FromLauncher::Ready, _))) => {
-                return Ok((Arc::new(Self { socket, state: Mutex::default() }), child));
+                let child = spawned.child.take().ok_or_else(gone)?;
+                Ok((Arc::new(Self { socket, state: Mutex::default() }), child))
             }
-            Some(Ok((FromLauncher::InitFailed(failure), _))) => EngineError::Create(failure),
-            Some(Ok(_)) => EngineError::HostLost(String::from("the launcher spoke out of turn")),
-            Some(Err(error)) => EngineError::HostLost(format!("the launcher ended at once: {error}")),
-            None => EngineError::NoAnswer(READY_WITHIN),
-        };
-        drop(socket);
-        let _ = child.kill();
-        let _ = child.wait();
-        Err(match problem {
-            EngineError::HostLost(why) => EngineError::HostLost(why + &last_words(&mut child)),
-            other => other,
-        })
+            Some(Ok((FromLauncher::InitFailed(failure), _))) => Err(EngineError::Create(failure)),
+            Some(Ok(_)) => Err(EngineError::HostLost(String::from("the launcher spoke out of turn"))),
+            Some(Err(error)) => {
+                Err(EngineError::HostLost(format!("the launcher ended at once: {error}{}", spawned.last_words())))
+            }
+            None => Err(EngineError::NoAnswer(READY_WITHIN)),
+        }
     }
 
     /// Reads what the launcher says, until it is gone. Runs on the engine's runtime.
@@ -219,12 +205,52 @@ pub(crate) async fn within<T>(runtime: &Handle, limit: Duration, work: impl Futu
     .await
 }
 
-/// What an ended launcher wrote to its standard error.
-fn last_words(child: &mut Child) -> String {
-    let mut text = String::new();
-    if let Some(stderr) = child.stderr.take() {
-        let _ = stderr.take(4096).read_to_string(&mut text);
+/// A launcher that was started and waits for its first message. Dropping it ends the process.
+#[derive(Debug)]
+pub(crate) struct Spawned {
+    socket: Option<OwnedFd>,
+    child: Option<Child>,
+}
+
+impl Spawned {
+    /// Starts the process. It gets ready as far as it can while the caller does the same.
+    pub(crate) fn new(program: &OwnedFd, privilege: Privilege) -> Result<Self, EngineError> {
+        let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+            .map_err(|errno| EngineError::host("make the launcher's socket")(errno.into()))?;
+        // posix_spawn: no fork of this process, which may be large and have many threads.
+        let mut command = Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()));
+        command.arg0(LAUNCHER_ARG0).env_clear().stdin(Stdio::from(theirs)).stdout(Stdio::null()).stderr(Stdio::piped());
+        if privilege == Privilege::Root {
+            command.arg(LAUNCHER_AHEAD);
+        }
+        let child = command.spawn().map_err(EngineError::host("start the launcher"))?;
+        Ok(Self { socket: Some(ours), child: Some(child) })
     }
-    let text = text.trim();
-    if text.is_empty() { String::new() } else { format!(" ({text})") }
+
+    /// Its process id.
+    pub(crate) fn id(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
+    /// What it wrote to its standard error, after it has ended.
+    fn last_words(&mut self) -> String {
+        let Some(mut child) = self.child.take() else { return String::new() };
+        let _ = child.kill();
+        let _ = child.wait();
+        let mut text = String::new();
+        if let Some(stderr) = child.stderr.take() {
+            let _ = stderr.take(4096).read_to_string(&mut text);
+        }
+        let text = text.trim();
+        if text.is_empty() { String::new() } else { format!(" ({text})") }
+    }
+}
+
+impl Drop for Spawned {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
 }

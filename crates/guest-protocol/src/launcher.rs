@@ -27,6 +27,9 @@ pub struct Init {
     pub subgid: (u32, u32),
     /// `newuidmap` and `newgidmap`, absolute.
     pub map_programs: (Bytes, Bytes),
+    /// The engine's journal, which the launcher removes when it has ended every sandbox: the engine's process may be gone
+    /// by then.
+    pub journal: Bytes,
     /// What every sandbox is held to.
     pub policy: Policy,
 }

@@ -34,5 +34,8 @@ pub const AGENT_FD: i32 = 3;
 /// `argv[0]` of the launcher.
 pub const LAUNCHER_ARG0: &str = "computesdk-launcher";
 
+/// `argv[1]` of a launcher that may make a network namespace before its first message: it needs no more privilege.
+pub const LAUNCHER_AHEAD: &str = "ahead";
+
 /// `argv[0]` of the agent.
 pub const AGENT_ARG0: &str = "computesdk-agent";

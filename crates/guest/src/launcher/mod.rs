@@ -23,13 +23,15 @@ mod rootfs;
 use crate::sys;
 use computesdk_guest_protocol::launcher::{Failure, FromLauncher, Init, Policy, Privilege, ToLauncher};
 use computesdk_guest_protocol::packet::{Packet, PacketError, receive};
-use computesdk_guest_protocol::{PROTOCOL, decode};
+use computesdk_guest_protocol::{LAUNCHER_AHEAD, PROTOCOL, decode};
 use create::Pending;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions};
 use std::collections::HashMap;
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::PathBuf;
 
 /// Turns an error number into a [`Failure`] that names the step.
 fn step<T>(what: impl Into<String>, result: Result<T, Errno>) -> Result<T, Failure> {
@@ -45,6 +47,7 @@ struct Launcher {
     /// This program, for the agents.
     program: OwnedFd,
     policy: Policy,
+    journal: PathBuf,
     privilege: Privilege,
     network: network::Spare,
     pending: Vec<Pending>,
@@ -60,7 +63,8 @@ pub(crate) fn main() -> u8 {
     // And off the directory it was started in, which then can be unmounted.
     let _ = rustix::process::chdir("/");
     let control = rustix::stdio::stdin();
-    match start(control).and_then(|mut launcher| launcher.run()) {
+    let ahead = std::env::args().nth(1).is_some_and(|argument| argument == LAUNCHER_AHEAD);
+    match start(control, ahead).and_then(|mut launcher| launcher.run()) {
         Ok(()) | Err(PacketError::Closed) => 0,
         Err(error) => {
             use std::io::Write as _;
@@ -70,12 +74,14 @@ pub(crate) fn main() -> u8 {
     }
 }
 
-fn start(control: BorrowedFd<'static>) -> Result<Launcher, PacketError> {
+fn start(control: BorrowedFd<'static>, ahead: bool) -> Result<Launcher, PacketError> {
+    // The longest step, while the engine still prepares what it will say. If it fails, it is tried again below and told.
+    let network = if ahead { network::Spare::new().ok() } else { None };
     let (message, _) = receive::<ToLauncher>(control, &mut Vec::new())?;
     let ToLauncher::Init(init) = message else {
         return Err(PacketError::Malformed("the first message is not Init"));
     };
-    match initialise(control, *init) {
+    match initialise(control, *init, network) {
         Ok(launcher) => {
             Packet::new(&FromLauncher::Ready)?.send(control, &[])?;
             Ok(launcher)
@@ -87,7 +93,7 @@ fn start(control: BorrowedFd<'static>) -> Result<Launcher, PacketError> {
     }
 }
 
-fn initialise(control: BorrowedFd<'static>, init: Init) -> Result<Launcher, Failure> {
+fn initialise(control: BorrowedFd<'static>, init: Init, network: Option<network::Spare>) -> Result<Launcher, Failure> {
     if init.protocol != PROTOCOL {
         return Err(failure("compare protocol versions", Errno::PROTO));
     }
@@ -95,12 +101,16 @@ fn initialise(control: BorrowedFd<'static>, init: Init) -> Result<Launcher, Fail
     let program =
         step("open the guest program", rustix::fs::open(c"/proc/self/exe", flags, rustix::fs::Mode::empty()))?;
     privilege::acquire(&init)?;
-    let network = network::Spare::new()?;
+    let network = match network {
+        Some(network) => network,
+        None => network::Spare::new()?,
+    };
     network.apply(&init.policy.sysctls);
     Ok(Launcher {
         control,
         program,
         policy: init.policy,
+        journal: PathBuf::from(std::ffi::OsString::from_vec(init.journal)),
         privilege: init.privilege,
         network,
         pending: Vec::new(),
@@ -210,6 +220,9 @@ impl Launcher {
         let pids: Vec<i32> = self.live.keys().copied().chain(self.pending.iter().map(|p| p.pid)).collect();
         pids.iter().copied().for_each(kill);
         pids.into_iter().for_each(wait);
+        // Nothing is left that the journal would be needed for.
+        let _ = std::fs::remove_file(&self.journal);
+        let _ = self.journal.parent().map(std::fs::remove_dir);
     }
 }
 
