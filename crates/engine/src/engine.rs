@@ -419,14 +419,21 @@ impl Thread {
                 let _ = stopping.await;
                 if let Ok(mut teardown) = handed_over.await {
                     teardown.launcher.shut_down();
-                    // The launcher ends every sandbox and then itself, which ends this task.
-                    let _ = teardown.serving.await;
+                    // When the last sandbox is gone, whoever waits may go on; the rest is the launcher's own end.
+                    let mut serving = teardown.serving;
+                    tokio::select! {
+                        () = teardown.launcher.emptied() => {
+                            teardown.journal.remove();
+                            done.send_replace(true);
+                            let _ = serving.await;
+                        }
+                        _ = &mut serving => {}
+                    }
                     let _ = teardown.child.wait();
                     teardown.journal.remove();
                 }
+                done.send_replace(true);
             });
-            drop(runtime);
-            done.send_replace(true);
         };
         std::thread::Builder::new()
             .name(String::from("computesdk-engine"))

@@ -24,7 +24,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::runtime::Handle;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 /// How long the launcher may take to get ready. It makes one namespace and runs `newuidmap` at most.
 const READY_WITHIN: Duration = Duration::from_secs(20);
@@ -34,6 +34,8 @@ const READY_WITHIN: Duration = Duration::from_secs(20);
 pub(crate) struct Launcher {
     socket: Socket,
     state: Mutex<State>,
+    /// Told whenever a sandbox is gone.
+    gone: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -86,7 +88,7 @@ impl Launcher {
         match within(runtime, READY_WITHIN, answer).await {
             Some(Ok((FromLauncher::Ready, _))) => {
                 let child = spawned.child.take().ok_or_else(gone)?;
-                Ok((Arc::new(Self { socket, state: Mutex::default() }), child))
+                Ok((Arc::new(Self { socket, state: Mutex::default(), gone: Notify::new() }), child))
             }
             Some(Ok((FromLauncher::InitFailed(failure), _))) => Err(EngineError::Create(failure)),
             Some(Ok(_)) => Err(EngineError::HostLost(String::from("the launcher spoke out of turn"))),
@@ -141,6 +143,7 @@ impl Launcher {
                 if let Some(shared) = shared {
                     tracing::debug!(sandbox, status, "a sandbox ended");
                     shared.ended(None);
+                    self.gone.notify_one();
                 }
             }
             FromLauncher::Ready | FromLauncher::InitFailed(_) => {}
@@ -163,6 +166,16 @@ impl Launcher {
             return Err(EngineError::HostLost(format!("the launcher is gone: {error}")));
         }
         receive.await.unwrap_or_else(|_| Err(EngineError::HostLost(String::from("the engine was shut down"))))
+    }
+
+    /// Returns when no sandbox is left. For one waiter: the engine's own end.
+    pub(crate) async fn emptied(&self) {
+        while !{
+            let state = self.lock();
+            state.sandboxes.is_empty() && state.waiting.is_empty()
+        } {
+            self.gone.notified().await;
+        }
     }
 
     /// Whether it has not been lost.

@@ -217,9 +217,13 @@ impl Launcher {
     }
 
     fn end_all(&mut self) {
-        let pids: Vec<i32> = self.live.keys().copied().chain(self.pending.iter().map(|p| p.pid)).collect();
-        pids.iter().copied().for_each(kill);
-        pids.into_iter().for_each(wait);
+        self.live.keys().copied().chain(self.pending.iter().map(|pending| pending.pid)).for_each(kill);
+        for (pid, sandbox) in std::mem::take(&mut self.live) {
+            wait(pid);
+            // An engine that was shut down in order still listens; to one that is gone this is said in vain.
+            let _ = self.send(&FromLauncher::Ended { sandbox, status: 0 }, &[]);
+        }
+        self.pending.drain(..).for_each(|pending| wait(pending.pid));
         // Nothing is left that the journal would be needed for.
         let _ = std::fs::remove_file(&self.journal);
         let _ = self.journal.parent().map(std::fs::remove_dir);
