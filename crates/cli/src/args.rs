@@ -3,7 +3,7 @@
 use crate::duration;
 use crate::values::{self, LocalFile, Variable};
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
-use computesdk::{Isolation, Network};
+use computesdk::Network;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -16,8 +16,9 @@ Examples:
   compute run --timeout 30s --env MODE=test main.js -- --fast
   compute run -o json -c 'print(1)' | jq .exitCode
 
-Exit codes: the program's own, 128+N if signal N ended it, 124 if the time limit passed, 126 if it cannot be run, 127 if
-it is not there, 125 if `compute` itself failed.";
+Exit codes:
+  the program's own; 128+N if signal N ended it; 124 if the time limit passed;
+  126 if it cannot be run; 127 if it is not there; 125 if `compute` itself failed";
 
 const MAIN_EXAMPLES: &str = "\
 Examples:
@@ -30,7 +31,7 @@ Examples:
 #[derive(Debug, Parser)]
 #[command(name = "compute", version, max_term_width = 100, after_help = MAIN_EXAMPLES)]
 pub(crate) struct Cli {
-    /// How results and errors are printed
+    /// How results and errors are printed: for people, or as one JSON object on standard output
     #[arg(short, long, value_enum, value_name = "FORMAT", default_value = "text", global = true)]
     pub(crate) output: Output,
 
@@ -42,9 +43,9 @@ pub(crate) struct Cli {
 /// How results and errors are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Output {
-    /// For people
+    // For people.
     Text,
-    /// One JSON object on standard output
+    // One JSON object on standard output.
     Json,
 }
 
@@ -127,7 +128,7 @@ pub(crate) struct SandboxArgs {
     pub(crate) interpreters: InterpreterArgs,
 
     /// `degraded` accepts less isolation where this machine offers no more
-    #[arg(long, value_parser = values::isolation, value_name = "full|degraded", default_value = "full")]
+    #[arg(long, value_enum, value_name = "HOW", default_value = "full")]
     pub(crate) isolation: Isolation,
 
     /// Tell about sandbox, isolation, interpreter and times on standard error
@@ -145,6 +146,15 @@ pub(crate) struct InterpreterArgs {
     /// Node.js to use; default: the first on PATH
     #[arg(long, value_name = "PATH")]
     pub(crate) node: Option<PathBuf>,
+}
+
+/// How much isolation to insist on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Isolation {
+    // All of it, or an error.
+    Full,
+    // Less, where this machine offers no more. Never chosen by itself.
+    Degraded,
 }
 
 /// `compute doctor`.
@@ -166,13 +176,10 @@ pub(crate) struct CompletionsArgs {
 /// The language of a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Lang {
-    /// Python 3
     #[value(alias = "python3", alias = "py")]
     Python,
-    /// JavaScript
     #[value(alias = "nodejs", alias = "javascript", alias = "js")]
     Node,
-    /// The POSIX shell
     #[value(alias = "shell")]
     Sh,
 }

@@ -3,7 +3,8 @@
 use crate::args::Output;
 use crate::exit::Failure;
 use computesdk::{Error, ErrorKind};
-use serde_json::{Value, json};
+use serde::Serialize;
+use std::error::Error as _;
 use std::io::{self, IsTerminal as _, Write as _};
 
 /// How to say it.
@@ -27,8 +28,8 @@ impl Printer {
         stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(output_failed)
     }
 
-    /// A JSON value on a line of standard output.
-    pub(crate) fn json(self, value: &Value) -> Result<(), Failure> {
+    /// One line of JSON on standard output.
+    pub(crate) fn json(self, value: &str) -> Result<(), Failure> {
         self.result(&format!("{value}\n"))
     }
 
@@ -52,16 +53,50 @@ impl Printer {
         };
         if self.is_json() {
             // If standard output is closed, the exit code tells.
-            let _ = self.json(&json!({ "error": {
-                "kind": error.kind().as_str(),
-                "message": error.to_string(),
-                "operation": error.operation(),
-                "hint": error.hint(),
-            }}));
+            let _ = self.json(&as_json(error));
         } else {
             self.note(&format!("{} {}", label("error:"), error.report()));
         }
     }
+}
+
+#[derive(Serialize)]
+struct ErrorReport<'a> {
+    error: ErrorFields<'a>,
+}
+
+#[derive(Serialize)]
+struct ErrorFields<'a> {
+    kind: &'a str,
+    message: String,
+    operation: &'a str,
+    hint: Option<&'a str>,
+}
+
+fn as_json(error: &Error) -> String {
+    let fields = ErrorFields {
+        kind: error.kind().as_str(),
+        message: one_line(error),
+        operation: error.operation(),
+        hint: error.hint(),
+    };
+    // Strings alone: it cannot fail.
+    serde_json::to_string(&ErrorReport { error: fields }).unwrap_or_default()
+}
+
+/// The message with its causes.
+fn one_line(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let reason = error.to_string();
+        // The provider's texts often hold their cause already.
+        if !text.contains(&reason) {
+            text = format!("{text}: {reason}");
+        }
+        cause = error.source();
+    }
+    text
 }
 
 /// The failure of writing to standard output.

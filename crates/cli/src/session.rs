@@ -1,10 +1,10 @@
 //! The provider and its sandbox for the length of one command. Whatever happens, [`Session::close`] ends both.
 
-use crate::args::{InterpreterArgs, SandboxArgs};
+use crate::args::{self, InterpreterArgs, SandboxArgs};
 use crate::exit::{Exit, Failure};
 use crate::printer::Printer;
 use crate::signals::Signals;
-use computesdk::{Compute, CreateParams, Error, ErrorKind, Sandbox};
+use computesdk::{Compute, CreateParams, Error, ErrorKind, Isolation, Sandbox};
 use computesdk_local::{Local, LocalConfig};
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
@@ -51,7 +51,7 @@ impl Session {
 
     /// With `-v`, which interpreter this is in the sandbox.
     pub(crate) async fn tell_interpreter(&mut self, sandbox: &Sandbox, program: &str) -> Result<(), Failure> {
-        if self.verbose {
+        if self.verbose && ["python3", "node"].contains(&program) {
             let found = sandbox.shell("command -v \"$0\" && \"$0\" --version 2>&1 | head -n 1").args([program]);
             let found = self.signals.interrupt(async { found.await }).await?;
             self.tell(&format!("{program}: {}", found.stdout.trim_end().replace('\n', ", ")));
@@ -86,14 +86,17 @@ pub(crate) fn config(args: &InterpreterArgs) -> LocalConfig {
 }
 
 /// The sandbox that these arguments ask for, with their files read.
-pub(crate) fn params(args: &SandboxArgs) -> Result<CreateParams, Failure> {
+pub(crate) fn params(asked: &SandboxArgs) -> Result<CreateParams, Failure> {
     let mut params = CreateParams::new().timeout(Duration::MAX);
-    params.options.cwd.clone_from(&args.cwd);
-    params.options.network.clone_from(&args.network);
-    params.options.isolation = args.isolation;
-    params.options.env.extend(args.env.iter().map(|variable| (variable.name.clone(), variable.value.clone())));
-    let cwd = args.cwd.as_deref().unwrap_or(DEFAULT_CWD);
-    for file in &args.files {
+    params.options.cwd.clone_from(&asked.cwd);
+    params.options.network.clone_from(&asked.network);
+    params.options.isolation = match asked.isolation {
+        args::Isolation::Full => Isolation::Full,
+        args::Isolation::Degraded => Isolation::Degraded,
+    };
+    params.options.env.extend(asked.env.iter().map(|variable| (variable.name.clone(), variable.value.clone())));
+    let cwd = asked.cwd.as_deref().unwrap_or(DEFAULT_CWD);
+    for file in &asked.files {
         params.options.files.push(file.read(cwd).map_err(|error| unreadable(&file.local, error, Exit::OURS))?);
     }
     Ok(params)

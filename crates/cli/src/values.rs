@@ -1,6 +1,6 @@
 //! Values of options that have a form of their own.
 
-use computesdk::{FileUpload, Isolation, Network};
+use computesdk::{FileUpload, Network};
 use std::path::PathBuf;
 
 /// One environment variable.
@@ -44,15 +44,6 @@ pub(crate) fn network(text: &str) -> Result<Network, String> {
         Some(("cidr", ranges)) if !ranges.is_empty() => Ok(Network::Cidr(list(ranges))),
         Some(("domain", names)) if !names.is_empty() => Ok(Network::Domain(list(names))),
         _ => Err(String::from("expected `none`")),
-    }
-}
-
-/// `full` or `degraded`.
-pub(crate) fn isolation(text: &str) -> Result<Isolation, String> {
-    match text {
-        "full" => Ok(Isolation::Full),
-        "degraded" => Ok(Isolation::Degraded),
-        _ => Err(String::from("expected `full` or `degraded`")),
     }
 }
 

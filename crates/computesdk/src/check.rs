@@ -96,7 +96,8 @@ mod tests {
         };
         with(|_| ()).unwrap();
         with(|o| drop(o.env.insert("A".into(), "x=y".into()))).unwrap();
-        let table: [(&str, fn(&mut ExecOptions)); 11] = [
+        type Spoil = fn(&mut ExecOptions);
+        let table: [(&str, Spoil); 11] = [
             ("command", |o| o.argv.clear()),
             ("command", |o| o.argv[0].clear()),
             ("command", |o| o.argv[0] = "l\0s".into()),

@@ -49,11 +49,9 @@ fn line(line: &str) -> Option<Runtime> {
     if line.ends_with('{') && ["if", "for", "while", "try", "else", "switch", "do", "class"].contains(&word) {
         return Some(Node);
     }
-    if line.ends_with(':') {
-        if ["if", "for", "while", "try", "else", "elif", "except", "finally", "with", "class", "match"].contains(&word)
-        {
-            return Some(Python);
-        }
+    let blocks = ["if", "for", "while", "try", "else", "elif", "except", "finally", "with", "class", "match"];
+    if line.ends_with(':') && blocks.contains(&word) {
+        return Some(Python);
     }
     if starts(&["def ", "async def ", "print(", "raise ", "elif ", "except ", "# ", "\"\"\"", "'''", "del ", "@"]) {
         return Some(Python);

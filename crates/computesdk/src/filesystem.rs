@@ -1,36 +1,11 @@
 //! The files of a sandbox.
 
-use computesdk_core::time::iso;
-use computesdk_core::{
-    BoxRead, Error, ErrorKind, File, FileKind, FileStat, Files, OpenMode, Result, WatchEvent, WatchStream,
-};
-use serde::Serialize;
+use crate::attempt::Attempt;
+use crate::{FileEntry, Watcher, check};
+use computesdk_core::{BoxRead, ErrorKind, File, FileStat, Files, OpenMode, Result};
 use std::fmt;
 use std::sync::Arc;
-use std::time::SystemTime;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-
-/// One entry of a directory. Serialises with the five keys `name`, `path`, `isDirectory`, `size`, `lastModified`
-/// (ISO 8601) of the JavaScript SDK.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-#[non_exhaustive]
-pub struct FileEntry {
-    /// The name alone.
-    pub name: String,
-    /// The full path.
-    pub path: String,
-    /// Whether it is a directory; a symbolic link to one is not.
-    pub is_directory: bool,
-    /// Bytes; 0 for directories.
-    pub size: u64,
-    /// Last modification of the content.
-    #[serde(with = "iso")]
-    pub last_modified: SystemTime,
-    /// Everything else: type, permission bits, owner, group, target of a symbolic link.
-    #[serde(skip)]
-    pub stat: FileStat,
-}
 
 /// The files of one sandbox. Paths are absolute, and resolved inside the sandbox.
 ///
@@ -40,44 +15,6 @@ pub struct FileEntry {
 pub struct Filesystem {
     files: Arc<dyn Files>,
     provider: Arc<str>,
-}
-
-/// One operation on one path, for its errors.
-#[derive(Clone, Copy)]
-struct Attempt<'a> {
-    provider: &'a str,
-    operation: &'static str,
-    verb: &'static str,
-    path: &'a str,
-}
-
-impl Attempt<'_> {
-    fn check(&self) -> Result<()> {
-        crate::check::absolute(self.operation, "path", self.path).map_err(|error| self.failed(error))
-    }
-
-    fn failed(&self, cause: Error) -> Error {
-        let hint = cause.hint().map(ToOwned::to_owned);
-        let error = self.error(cause.kind(), cause.to_string()).with_source(cause);
-        if let Some(hint) = hint { error.with_hint(hint) } else { error }
-    }
-
-    fn broke(&self, cause: std::io::Error) -> Error {
-        let kind = match cause.kind() {
-            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => ErrorKind::QuotaExceeded,
-            std::io::ErrorKind::PermissionDenied => ErrorKind::PermissionDenied,
-            std::io::ErrorKind::IsADirectory => ErrorKind::InvalidArgument,
-            std::io::ErrorKind::BrokenPipe | std::io::ErrorKind::ConnectionReset => ErrorKind::Unavailable,
-            _ => ErrorKind::Unexpected,
-        };
-        self.error(kind, cause.to_string()).with_source(cause)
-    }
-
-    fn error(&self, kind: ErrorKind, reason: String) -> Error {
-        Error::new(kind, self.operation, format!("Failed to {} {}: {reason}", self.verb, self.path))
-            .with_provider(self.provider)
-            .with_context("path", self.path)
-    }
 }
 
 impl Filesystem {
@@ -94,7 +31,7 @@ impl Filesystem {
         String::from_utf8(bytes).map_err(|error| {
             let at = error.utf8_error().valid_up_to();
             let reason = format!("byte {at} is not UTF-8; use `read_bytes` for files that are not text");
-            self.reading(path).error(ErrorKind::InvalidArgument, reason).with_source(error)
+            self.reading(path).error(ErrorKind::InvalidArgument, &reason).with_source(error)
         })
     }
 
@@ -220,7 +157,7 @@ impl Filesystem {
     pub async fn rename(&self, from: &str, to: &str) -> Result<()> {
         let attempt = self.attempt("filesystem.rename", "rename", from);
         attempt.check()?;
-        crate::check::absolute(attempt.operation, "to", to).map_err(|error| attempt.failed(error))?;
+        check::absolute(attempt.operation, "to", to).map_err(|error| attempt.failed(error))?;
         self.files.rename(from, to).await.map_err(|error| attempt.failed(error).with_context("to", to))
     }
 
@@ -265,37 +202,5 @@ impl Filesystem {
 impl fmt::Debug for Filesystem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Filesystem").field("provider", &self.provider).finish_non_exhaustive()
-    }
-}
-
-impl FileEntry {
-    fn new(parent: &str, name: String, stat: FileStat) -> Self {
-        let is_directory = stat.kind == FileKind::Directory;
-        Self {
-            path: format!("{parent}/{name}"),
-            name,
-            is_directory,
-            size: if is_directory { 0 } else { stat.size },
-            last_modified: stat.modified,
-            stat,
-        }
-    }
-}
-
-/// A watch on a path, from [`Filesystem::watch`]. Dropping it ends the watch.
-pub struct Watcher {
-    stream: Box<dyn WatchStream>,
-}
-
-impl Watcher {
-    /// The next change; `None` once the sandbox has ended or the watched path is gone.
-    pub async fn next(&mut self) -> Option<WatchEvent> {
-        self.stream.next().await
-    }
-}
-
-impl fmt::Debug for Watcher {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Watcher").finish_non_exhaustive()
     }
 }

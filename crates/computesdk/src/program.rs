@@ -84,7 +84,11 @@ impl Program {
         };
         // Readable by whatever user the program runs as.
         let opened = self.files.open(path, OpenMode::Write, Some(0o644)).await;
-        let mut file = opened.map_err(|error| fail(error.kind(), error.to_string()).with_source(error))?;
+        let mut file = opened.map_err(|error| match error.kind() {
+            // Directories are made, so nothing but the sandbox can be missing: that alone is what the caller can use.
+            ErrorKind::NotFound => error,
+            kind => fail(kind, error.to_string()).with_source(error),
+        })?;
         let written = async {
             file.write_all(content).await?;
             file.shutdown().await

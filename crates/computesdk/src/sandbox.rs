@@ -118,13 +118,11 @@ impl Sandbox {
     }
 
     /// A guard that destroys this sandbox when it is dropped; this handle and its clones stay usable until then.
-    #[must_use]
     pub fn guard(&self) -> SandboxGuard {
         SandboxGuard::new(self.clone())
     }
 
     /// Turns the handle into a guard that destroys the sandbox when it is dropped.
-    #[must_use]
     pub fn into_guard(self) -> SandboxGuard {
         SandboxGuard::new(self)
     }

@@ -21,6 +21,8 @@ pub(crate) struct Host {
     count: Arc<AtomicU64>,
     /// How long `exec` takes before it starts anything.
     pub(crate) exec_delay: Duration,
+    /// How many processes were started.
+    pub(crate) started: Arc<AtomicU64>,
 }
 
 impl Host {
@@ -31,6 +33,7 @@ impl Host {
             sandboxes: Arc::default(),
             count: Arc::default(),
             exec_delay: Duration::ZERO,
+            started: Arc::default(),
         }
     }
 
@@ -69,6 +72,7 @@ impl Provider for Host {
             name: options.name,
             end: watch::channel(None).0,
             exec_delay: self.exec_delay,
+            started: Arc::clone(&self.started),
         });
         self.sandboxes.lock().unwrap().insert(id, Arc::clone(&sandbox));
         Ok(sandbox)
@@ -100,6 +104,7 @@ struct HostSandbox {
     name: Option<String>,
     end: watch::Sender<Option<EndCause>>,
     exec_delay: Duration,
+    started: Arc<AtomicU64>,
 }
 
 #[async_trait]
@@ -142,7 +147,9 @@ impl Sandbox for HostSandbox {
         command.args(&options.argv[1..]).envs(&options.env).process_group(0);
         command.stdin(stdio(options.stdin)).stdout(stdio(options.stdout)).stderr(stdio(options.stderr));
         command.current_dir(options.cwd.as_deref().unwrap_or("/tmp"));
-        Ok(Arc::new(HostProcess::start(command, options.timeout)))
+        let process = HostProcess::start(command, options.timeout);
+        self.started.fetch_add(1, Ordering::Relaxed);
+        Ok(Arc::new(process))
     }
 
     fn files(&self) -> Arc<dyn Files> {

@@ -14,7 +14,7 @@ pub(crate) async fn doctor(args: &DoctorArgs, printer: Printer) -> Result<Exit, 
     let config = config(&args.interpreters);
     let doctor = Signals::new()?.interrupt(computesdk_local::doctor(&config)).await?;
     if printer.is_json() {
-        let value = serde_json::to_value(&doctor).map_err(|error| {
+        let value = serde_json::to_string(&doctor).map_err(|error| {
             Error::new(ErrorKind::Unexpected, "doctor", "cannot write the findings as JSON").with_source(error)
         })?;
         printer.json(&value)?;

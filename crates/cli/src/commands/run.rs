@@ -8,8 +8,10 @@ use crate::printer::Printer;
 use crate::program::Program;
 use crate::session::{self, Session};
 use crate::terminal::Terminal;
-use computesdk::{Command, Error, ExitCause, Sandbox, StartFailure};
-use serde_json::{Value, json};
+use computesdk::{Command, Error, ErrorKind, ExitCause, Sandbox, StartFailure};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 /// Runs it.
@@ -119,26 +121,47 @@ async fn explain(ended: &Ended, args: &RunArgs, program: &Program, sandbox: &San
     }
 }
 
-/// The result as JSON: the keys of the JavaScript SDK, how the program ended, and how it was isolated.
+/// The result as JSON: the keys of the JavaScript SDK, how it was isolated, and how the program ended.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report<'a> {
+    stdout: Cow<'a, str>,
+    stderr: Cow<'a, str>,
+    exit_code: i32,
+    execution_time: f64,
+    sandbox_id: &'a str,
+    provider: &'a str,
+    isolation: Option<&'a str>,
+    /// `cause`, with `signal` or `reason` where it has one.
+    #[serde(flatten)]
+    cause: Map<String, Value>,
+}
+
 async fn report(
     sandbox: &Sandbox,
     ended: &Ended,
     (stdout, stderr): (&[u8], &[u8]),
     time: Duration,
-) -> computesdk::Result<Value> {
+) -> Result<String, Failure> {
+    let failed = |error: serde_json::Error| {
+        Error::new(ErrorKind::Unexpected, "run", "cannot write the result as JSON").with_source(error)
+    };
     let info = sandbox.get_info().await?;
-    let mut value = json!({
-        "stdout": String::from_utf8_lossy(stdout),
-        "stderr": String::from_utf8_lossy(stderr),
-        "exitCode": ended.status.code(),
-        "executionTime": (time.as_secs_f64() * 1e6).round() / 1e3,
-        "sandboxId": info.id.as_str(),
-        "provider": info.provider,
-        "isolation": info.isolation,
-    });
-    // `cause`, with `signal` or `reason` where it has one; its `code` is `exitCode`.
-    if let (Value::Object(fields), Ok(Value::Object(cause))) = (&mut value, serde_json::to_value(ended.status)) {
-        fields.extend(cause.into_iter().filter(|(key, _)| key != "code"));
+    let mut cause = Map::new();
+    if let Value::Object(fields) = serde_json::to_value(ended.status).map_err(failed)? {
+        // Its `code` is `exitCode`.
+        cause.extend(fields.into_iter().filter(|(key, _)| key != "code"));
     }
-    Ok(value)
+    let report = Report {
+        stdout: String::from_utf8_lossy(stdout),
+        stderr: String::from_utf8_lossy(stderr),
+        exit_code: ended.status.code(),
+        // Milliseconds, to the microsecond.
+        execution_time: (time.as_secs_f64() * 1e6).round() / 1e3,
+        sandbox_id: info.id.as_str(),
+        provider: &info.provider,
+        isolation: info.isolation.as_deref(),
+        cause,
+    };
+    Ok(serde_json::to_string(&report).map_err(failed)?)
 }

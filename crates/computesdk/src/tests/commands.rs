@@ -1,6 +1,10 @@
 use super::{runs, sandbox, unique_seconds, until};
 use crate::testing::Host;
 use crate::{Compute, ErrorKind, ExitCause, Signal};
+use futures_util::future::{Either, select};
+use std::future::IntoFuture as _;
+use std::pin::pin;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::io::AsyncReadExt as _;
 
@@ -56,19 +60,23 @@ async fn a_descendant_that_keeps_the_pipe_open_does_not_hold_the_call_up() {
 #[tokio::test]
 async fn callbacks_see_output_as_it_comes_and_the_result_holds_it_too() {
     let sandbox = sandbox().await;
-    let (mut out, mut err, mut times) = (Vec::new(), Vec::new(), Vec::new());
-    let start = Instant::now();
+    let seen = format!("/tmp/computesdk-test-{}", unique_seconds());
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    // It ends only because its first line was seen while it ran.
     let result = sandbox
-        .shell("echo 1; sleep 0.5; echo 2; echo e >&2")
+        .shell("echo 1; until [ -e \"$SEEN\" ]; do sleep 0.01; done; echo 2; echo e >&2")
+        .env("SEEN", &seen)
+        .timeout(Duration::from_secs(20))
         .on_stdout(|bytes| {
-            times.push(start.elapsed());
+            std::fs::write(&seen, "").unwrap();
             out.extend_from_slice(bytes);
         })
         .on_stderr(|bytes| err.extend_from_slice(bytes))
         .await
         .unwrap();
+    std::fs::remove_file(&seen).unwrap();
+    assert_eq!((&*result.stdout, &*result.stderr, result.timed_out()), ("1\n2\n", "e\n", false));
     assert_eq!((out.as_slice(), err.as_slice()), (result.stdout_bytes(), result.stderr_bytes()));
-    assert!(times[1] - times[0] > Duration::from_millis(250), "{times:?}");
 }
 
 #[tokio::test]
@@ -76,7 +84,8 @@ async fn a_dropped_call_kills_the_whole_group() {
     let sandbox = sandbox().await;
     let seconds = unique_seconds();
     let call = sandbox.shell(format!("sleep {seconds} & sleep {seconds}; echo never")).into_future();
-    assert!(tokio::time::timeout(Duration::from_millis(300), call).await.is_err());
+    let running = until("started", || runs(&seconds));
+    assert!(matches!(select(call, pin!(running)).await, Either::Right(_)), "it ended by itself");
     until("killed", || !runs(&seconds)).await;
 }
 
@@ -84,15 +93,14 @@ async fn a_dropped_call_kills_the_whole_group() {
 async fn a_call_dropped_while_the_provider_starts_it_leaves_nothing() {
     let mut host = Host::new("slow");
     host.exec_delay = Duration::from_millis(200);
+    let started = std::sync::Arc::clone(&host.started);
     let sandbox = Compute::with_provider(host).sandbox().create(()).await.unwrap();
-    let mark = format!("/tmp/computesdk-test-{}", unique_seconds());
     let seconds = unique_seconds();
-    let call = sandbox.shell(format!("touch {mark}; exec sleep {seconds}"));
+    let call = sandbox.run_command("sleep", [&seconds]);
     assert!(tokio::time::timeout(Duration::from_millis(50), call.into_future()).await.is_err());
-    // It is started none the less, and then killed; perhaps before it has done anything.
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    // It is started none the less, and then killed.
+    until("started", || started.load(Ordering::Relaxed) == 1).await;
     until("killed", || !runs(&seconds)).await;
-    let _ = std::fs::remove_file(mark);
 }
 
 #[tokio::test]

@@ -19,7 +19,8 @@ fn the_config_is_none_then_set_then_overwritten_then_cleared() {
     assert_eq!(name(&compute), None);
     compute.set_config(ComputeConfig::new(host("a")));
     assert_eq!(name(&compute).as_deref(), Some("a"));
-    compute.set_config(ComputeConfig::new(&host("b")));
+    let shared = host("b");
+    compute.set_config(ComputeConfig::new(&shared));
     assert_eq!(name(&compute).as_deref(), Some("b"));
     compute.clear_config();
     assert_eq!(name(&compute), None);

@@ -56,7 +56,7 @@ async fn errors_keep_their_prefix_kind_and_cause() {
         (
             files.mkdir("/etc/passwd/x").await.unwrap_err(),
             "Failed to create directory /etc/passwd/x: ",
-            ErrorKind::AlreadyExists,
+            ErrorKind::InvalidArgument,
         ),
         (
             files.readdir("/etc/passwd").await.unwrap_err(),
