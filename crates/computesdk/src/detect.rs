@@ -37,9 +37,10 @@ fn line(line: &str) -> Option<Runtime> {
             interpreter.contains("python").then_some(Python)
         };
     }
-    // `import x from "y"` needs quotes in JavaScript, and Python's has none.
+    // `import x from "y"` needs quotes in JavaScript, and Python's has none. More may follow on the line.
     if starts(&["import ", "import{"]) {
-        let quoted = line.contains(['"', '\'', '{', '*']);
+        let statement = line.split(';').next().unwrap_or_default();
+        let quoted = statement.contains(['"', '\'', '{', '*']);
         return Some(if quoted { Node } else { Python });
     }
     if line.starts_with("from ") && line.contains(" import ") {
@@ -129,6 +130,8 @@ mod tests {
             ("# a comment\nx = 1", Some(Python)),
             ("\"\"\"About console.log(1).\"\"\"\nx = 1", Some(Python)),
             ("x = json.dumps({})", Some(Python)),
+            ("import os; print(os.environ['A'], {'b': 1})", Some(Python)),
+            ("import fs from 'fs'; console.log(1)", Some(Node)),
             ("password = 1", None),
             ("x = {\n  'a': f'{1}',\n}", Some(Python)),
             ("subprocess.run(['ls'])", None),

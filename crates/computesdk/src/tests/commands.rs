@@ -1,4 +1,4 @@
-use super::{runs, sandbox, unique_seconds, until};
+use super::{end, runs, sandbox, unique_seconds, until};
 use crate::testing::Host;
 use crate::{Compute, ErrorKind, ExitCause, Signal};
 use futures_util::future::{Either, select};
@@ -54,7 +54,7 @@ async fn a_descendant_that_keeps_the_pipe_open_does_not_hold_the_call_up() {
     assert_eq!(result.stdout, "done\n");
     assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
     assert!(runs(&seconds), "the descendant is not ours to kill");
-    sandbox.run_command("pkill", ["-f", &seconds]).await.unwrap();
+    end(&seconds);
 }
 
 #[tokio::test]
@@ -112,7 +112,7 @@ async fn in_the_background_it_returns_at_once() {
     assert_eq!((result.exit_code, &*result.stdout), (0, ""));
     assert!(start.elapsed() < Duration::from_secs(5));
     until("started", || runs(&seconds)).await;
-    sandbox.run_command("pkill", ["-f", &seconds]).await.unwrap();
+    end(&seconds);
     let result = sandbox.run_command("nonexistent-command-12345", ()).background().await.unwrap();
     assert_eq!(result.exit_code, 127);
     let error = sandbox.run_command("true", ()).background().on_stdout(|_| ()).await.unwrap_err();
@@ -159,7 +159,7 @@ async fn a_spawned_command_outlives_its_handle_unless_asked() {
     drop(command);
     until("killed", || !runs(&killed)).await;
     assert!(runs(&kept));
-    sandbox.run_command("pkill", ["-f", &kept]).await.unwrap();
+    end(&kept);
 }
 
 #[tokio::test]

@@ -30,11 +30,23 @@ fn unique_seconds() -> String {
     format!("1000.{number:020}")
 }
 
-/// Whether a process with this argument runs on this machine.
-fn runs(argument: &str) -> bool {
-    std::fs::read_dir("/proc").unwrap().flatten().any(|process| {
+/// The `sleep` with this argument on this machine, by process id.
+fn sleeps(argument: &str) -> Vec<String> {
+    let processes = std::fs::read_dir("/proc").unwrap().flatten().filter(|process| {
         let line = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
         let line = String::from_utf8_lossy(&line).into_owned();
         line.starts_with("sleep") && line.contains(argument)
-    })
+    });
+    processes.map(|process| process.file_name().to_string_lossy().into_owned()).collect()
+}
+
+/// Whether that `sleep` runs.
+fn runs(argument: &str) -> bool {
+    !sleeps(argument).is_empty()
+}
+
+/// Ends that `sleep`, which a test left running on purpose.
+fn end(argument: &str) {
+    let status = std::process::Command::new("kill").args(sleeps(argument)).status().unwrap();
+    assert!(status.success());
 }
