@@ -5,6 +5,7 @@
 use crate::exit::Failure;
 use crate::printer::output_failed;
 use crate::signals::Signals;
+use crate::stdio::read_ready;
 use crate::terminal::Terminal;
 use computesdk::{BoxRead, Command, ExitStatus, PtySize, Signal};
 use std::io;
@@ -32,8 +33,16 @@ pub(crate) struct Ended {
 pub(crate) fn feed(command: &mut Command) {
     let Some(mut pipe) = command.stdin() else { return };
     tokio::spawn(async move {
-        let mut stdin = tokio::io::stdin();
         let mut buffer = vec![0; 64 * 1024];
+        // An input that is empty, short or not there needs no thread that waits for it.
+        while let Some(read) = read_ready(&mut buffer) {
+            match read {
+                Ok(count @ 1..) if pipe.write_all(&buffer[..count]).await.is_ok() => {}
+                // Its end, a fault, or a command that does not read: in each case the command sees the end.
+                _ => return,
+            }
+        }
+        let mut stdin = tokio::io::stdin();
         // What cannot be read has ended; a command that does not read is none of our business.
         while let Ok(count @ 1..) = stdin.read(&mut buffer).await {
             if pipe.write_all(&buffer[..count]).await.is_err() {

@@ -3,7 +3,7 @@
 use crate::ExecutionResult;
 use crate::run::{self, Running, Streams};
 use computesdk_core::{BoxRead, BoxWrite, Error, ErrorKind, ExitStatus, ProcessId, PtySize, Result, SandboxId, Signal};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 use tokio::io::AsyncWriteExt as _;
 
@@ -16,9 +16,23 @@ pub struct Command {
     running: Running,
     identity: (SandboxId, String),
     started: Instant,
-    stdin: Option<BoxWrite>,
-    stdout: Option<BoxRead>,
-    stderr: Option<BoxRead>,
+    // Exclusive, never locked: they make the handle `Sync`, and with it the futures of `&self` methods `Send`.
+    stdin: Exclusive<BoxWrite>,
+    stdout: Exclusive<BoxRead>,
+    stderr: Exclusive<BoxRead>,
+}
+
+/// A value that only `&mut self` reaches.
+struct Exclusive<T>(Mutex<Option<T>>);
+
+impl<T> Exclusive<T> {
+    fn new(value: Option<T>) -> Self {
+        Self(Mutex::new(value))
+    }
+
+    fn get(&mut self) -> &mut Option<T> {
+        self.0.get_mut().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Command {
@@ -42,6 +56,7 @@ impl Command {
                 let _ = run::gather(&*process, streams).await;
             });
         }
+        let (stdin, stdout, stderr) = (Exclusive::new(stdin), Exclusive::new(stdout), Exclusive::new(stderr));
         Self { running, identity, started, stdin, stdout, stderr }
     }
 
@@ -59,17 +74,17 @@ impl Command {
 
     /// Its standard input, once; `None` if taken or closed, or if the input was given beforehand.
     pub fn stdin(&mut self) -> Option<BoxWrite> {
-        self.stdin.take()
+        self.stdin.get().take()
     }
 
     /// Its standard output, once; `None` if taken. With a terminal, all output.
     pub fn stdout(&mut self) -> Option<BoxRead> {
-        self.stdout.take()
+        self.stdout.get().take()
     }
 
     /// Its standard error, once; `None` if taken, or with a terminal.
     pub fn stderr(&mut self) -> Option<BoxRead> {
-        self.stderr.take()
+        self.stderr.get().take()
     }
 
     /// Writes to its standard input, waiting until the command takes it.
@@ -78,7 +93,7 @@ impl Command {
     /// `FailedPrecondition` if the input is closed or taken; `Unavailable` if the command does not read any more.
     pub async fn write_stdin(&mut self, bytes: impl AsRef<[u8]> + Send) -> Result<()> {
         const OPERATION: &str = "process.write_stdin";
-        let Some(stdin) = &mut self.stdin else {
+        let Some(stdin) = self.stdin.get() else {
             return Err(Error::new(ErrorKind::FailedPrecondition, OPERATION, "stdin is closed or taken"));
         };
         let write = async {
@@ -92,7 +107,7 @@ impl Command {
 
     /// Ends its standard input: the command reads an end of file. Doing so twice is fine.
     pub async fn close_stdin(&mut self) {
-        if let Some(mut stdin) = self.stdin.take() {
+        if let Some(mut stdin) = self.stdin.get().take() {
             // The command may have ended: then it is closed all the same.
             let _ = stdin.shutdown().await;
         }
@@ -137,7 +152,8 @@ impl Command {
     /// If the provider could not be asked, or went away.
     pub async fn wait_with_output(mut self) -> Result<ExecutionResult> {
         self.close_stdin().await;
-        let streams = Streams { stdout: self.stdout.take(), stderr: self.stderr.take(), ..Streams::default() };
+        let streams =
+            Streams { stdout: self.stdout.get().take(), stderr: self.stderr.get().take(), ..Streams::default() };
         let output = run::gather(&*self.running.process, streams).await?;
         self.running.armed = false;
         let texts = (output.stdout, output.stderr);
@@ -148,5 +164,25 @@ impl Command {
 impl std::fmt::Debug for Command {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Command").field("id", self.id()).field("sandbox", &self.identity.0).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_handle_and_its_futures_go_to_other_tasks() {
+        fn is_send<T: Send>(_: &T) {}
+        fn check(command: &mut Command) {
+            fn is_sync<T: Send + Sync>(_: &T) {}
+            is_sync(command);
+            is_send(&command.kill());
+            is_send(&command.wait());
+            is_send(&command.resize(PtySize::default()));
+            is_send(&command.write_stdin(b"x"));
+        }
+        // Compiling it is the test.
+        let _: fn(&mut Command) = check;
     }
 }

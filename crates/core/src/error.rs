@@ -255,7 +255,11 @@ impl Error {
         let mut text = self.to_string();
         let mut cause = self.source();
         while let Some(error) = cause {
-            let _ = write!(text, "\n  caused by: {error}");
+            // Messages with an exact prefix often end in their cause: nobody needs to read it twice.
+            let reason = error.to_string();
+            if !text.contains(&reason) {
+                let _ = write!(text, "\n  caused by: {reason}");
+            }
             cause = error.source();
         }
         if let Some(cleanup) = self.cleanup_error() {

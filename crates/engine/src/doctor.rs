@@ -81,7 +81,7 @@ impl Doctor {
                     rungs.retain(|rung| rung.name != name);
                     rungs.push(RungReport { name, works: true, why: None, hint: None });
                 }
-                Err(EngineError::Image(error)) => return Err(EngineError::Image(error)),
+                Err(EngineError::Image(error)) if error.is_everywhere() => return Err(EngineError::Image(error)),
                 // Two ways to the same rung: one that works is enough.
                 Err(_) if rungs.iter().any(|rung| rung.name == name && rung.works) => {}
                 Err(error) => rungs.push(report(failed(attempt, &error))),

@@ -91,7 +91,7 @@ impl Engine {
         if let Some(attempt) = host.known() {
             match host.start(&attempt, false).await {
                 Ok(engine) => return Ok(engine),
-                Err(EngineError::Image(error)) => return Err(EngineError::Image(error)),
+                Err(EngineError::Image(error)) if error.is_everywhere() => return Err(EngineError::Image(error)),
                 // What worked before does not any more: look again.
                 Err(_) => host.forget(),
             }
@@ -103,7 +103,7 @@ impl Engine {
                     host.remember(&attempt);
                     return Ok(engine);
                 }
-                Err(EngineError::Image(error)) => return Err(EngineError::Image(error)),
+                Err(EngineError::Image(error)) if error.is_everywhere() => return Err(EngineError::Image(error)),
                 Err(error) => failures.push(failed(&attempt, &error)),
             }
         }

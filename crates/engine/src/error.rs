@@ -124,7 +124,12 @@ pub(crate) fn describe(failure: &Failure) -> String {
         text += &format!(": {}", io::Error::from_raw_os_error(failure.errno));
     }
     if !failure.detail.is_empty() {
-        text += &format!(" ({})", failure.detail.replace('\n', "; "));
+        // fsopen(2): the kernel marks its lines as error, warning or information.
+        let unmarked = |line: &'_ str| -> String {
+            let marks = ["e ", "w ", "i "];
+            marks.iter().find_map(|mark| line.strip_prefix(mark)).unwrap_or(line).to_owned()
+        };
+        text += &format!(" ({})", failure.detail.lines().map(unmarked).collect::<Vec<_>>().join("; "));
     }
     text
 }

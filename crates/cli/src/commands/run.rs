@@ -7,6 +7,7 @@ use crate::exit::{Exit, Failure};
 use crate::printer::Printer;
 use crate::program::Program;
 use crate::session::{self, Session};
+use crate::stdio;
 use crate::terminal::Terminal;
 use computesdk::{Command, Error, ErrorKind, ExitCause, Sandbox, StartFailure};
 use serde::Serialize;
@@ -46,7 +47,7 @@ pub(crate) async fn run(args: &RunArgs, printer: Printer) -> Result<Exit, Failur
         if let Some(terminal) = &terminal {
             terminal.raw();
         }
-        let streams = (tokio::io::stdout(), tokio::io::stderr());
+        let streams = (stdio::stdout(), stdio::stderr());
         let ended = attach(command, streams, &mut session.signals, terminal).await?;
         session.tell(&format!("the program ended with code {}", ended.status.code()));
         explain(&ended, args, &program, &sandbox, printer).await;

@@ -6,6 +6,7 @@ use crate::commands::run::terminal_of;
 use crate::exit::{Exit, Failure};
 use crate::printer::Printer;
 use crate::session::{self, Session};
+use crate::stdio;
 use crate::terminal::Terminal;
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ pub(crate) async fn shell(args: &ShellArgs, printer: Printer) -> Result<Exit, Fa
         let mut command = session.signals.interrupt(shell.spawn()).await?;
         terminal.raw();
         feed(&mut command);
-        let streams = (tokio::io::stdout(), tokio::io::stderr());
+        let streams = (stdio::stdout(), stdio::stderr());
         let ended = attach(command, streams, &mut session.signals, Some(terminal)).await?;
         Ok(Exit::passed_on(ended.status.code()))
     }

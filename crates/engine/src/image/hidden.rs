@@ -57,7 +57,7 @@ fn is_secret(metadata: &Metadata) -> bool {
 fn whiteout(host: &Path, skeleton: &Path, path: &Path) -> Result<(), ImageError> {
     let below = path.strip_prefix(host).unwrap_or(path);
     if let Some(parents) = below.parent() {
-        mirror(host, skeleton, parents)?;
+        mirror(host, skeleton, parents, true)?;
     }
     let to = skeleton.join(below);
     mknodat(CWD, &to, FileType::CharacterDevice, Mode::empty(), makedev(0, 0))
@@ -65,7 +65,8 @@ fn whiteout(host: &Path, skeleton: &Path, path: &Path) -> Result<(), ImageError>
 }
 
 /// Makes a directory in the skeleton, with its parents, each like the host's: a merged directory looks like its topmost.
-pub(super) fn mirror(host: &Path, skeleton: &Path, below: &Path) -> Result<(), ImageError> {
+/// With `owners` also in whom it belongs to, which matters where host ids are mapped.
+pub(super) fn mirror(host: &Path, skeleton: &Path, below: &Path, owners: bool) -> Result<(), ImageError> {
     let (mut from, mut to) = (host.to_path_buf(), skeleton.to_path_buf());
     for part in below.components() {
         from.push(part);
@@ -76,10 +77,7 @@ pub(super) fn mirror(host: &Path, skeleton: &Path, below: &Path) -> Result<(), I
         let like = std::fs::metadata(&from).ok();
         let mode = like.as_ref().map_or(0o755, |like| like.mode() & 0o7777);
         let made = DirBuilder::new().mode(0o755).create(&to).and_then(|()| match &like {
-            // Only root may, and only there does it matter: elsewhere the host's ids are not mapped.
-            Some(like) if rustix::process::geteuid().is_root() => {
-                std::os::unix::fs::chown(&to, Some(like.uid()), Some(like.gid()))
-            }
+            Some(like) if owners => std::os::unix::fs::chown(&to, Some(like.uid()), Some(like.gid())),
             _ => Ok(()),
         });
         // After chown, which clears some bits; and exactly, whatever the umask.

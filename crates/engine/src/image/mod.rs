@@ -98,6 +98,11 @@ pub enum ImageError {
 }
 
 impl ImageError {
+    /// Whether it stands in the way of every rung, not only of the one for which the image was made.
+    pub(crate) fn is_everywhere(&self) -> bool {
+        matches!(self, Self::Interpreter { .. } | Self::NoShell { .. })
+    }
+
     fn io(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_path_buf();
         move |source| Self::Io { what, path, source }

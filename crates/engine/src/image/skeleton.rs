@@ -146,7 +146,7 @@ fn usr(options: &ImageOptions, dir: &Path, python: Option<&Interpreter>) -> Resu
     let mut layer = layer(options, dir, usr, owned)?;
     let bin = Path::new("local/bin");
     for (name, target) in links(python) {
-        hidden::mirror(usr, &layer.lowers[0], bin)?;
+        hidden::mirror(usr, &layer.lowers[0], bin, options.idmapped)?;
         let link = layer.lowers[0].join(bin).join(name);
         std::os::unix::fs::symlink(target, &link).map_err(ImageError::io("make the link", &link))?;
     }
