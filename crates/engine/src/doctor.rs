@@ -1,6 +1,6 @@
 //! What this host offers, and what to do about what it does not.
 
-use crate::engine::{Host, failed};
+use crate::host::{Host, failed};
 use crate::{EngineError, EngineOptions, Rung, rung};
 use serde::Serialize;
 use std::path::PathBuf;

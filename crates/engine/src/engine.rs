@@ -5,24 +5,22 @@
 //! launcher, and every sandbox with it, ends when the last handle is dropped, when [`Engine::shut_down`] is called, or
 //! when this process ends, however it ends.
 
-use crate::image::{self, HostImage, ImageOptions};
-use crate::journal::{self, Journal};
-use crate::launcher::{Launcher, Spawned};
-use crate::rung::{Attempt, PrivilegeName, Subordinate};
+use crate::host::{self, Host, failed};
+use crate::image::HostImage;
+use crate::journal::Journal;
+use crate::launcher::Launcher;
+use crate::rung::{Attempt, PrivilegeName};
 use crate::sandbox::Shared;
-use crate::{EngineError, Rung, RungFailure, Sandbox, SandboxSpec, directories, guest, ids, policy, rung};
-use computesdk_guest_protocol::PROTOCOL;
-use computesdk_guest_protocol::launcher::{Create, Init, Layer, OwnedDir};
+use crate::{EngineError, Rung, Sandbox, SandboxSpec, ids, rung};
+use computesdk_guest_protocol::launcher::{Create, Layer, OwnedDir};
 use std::fmt;
-use std::os::fd::OwnedFd;
+use std::fs::File;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Path, PathBuf};
-use std::process::Child;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::runtime::{Builder, Handle};
+use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
-use tokio::task::JoinHandle;
 
 /// Host name of every sandbox. It is in the image's `/etc/hosts`.
 const HOSTNAME: &str = "sandbox";
@@ -46,36 +44,29 @@ pub struct EngineOptions {
 /// A running engine. Clones are handles of the same one.
 #[derive(Debug, Clone)]
 pub struct Engine {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
 pub(crate) struct Inner {
     /// The process that started it. In a fork of that process the thread is missing and the sockets are shared.
-    process: u32,
-    runtime: Handle,
-    launcher: Arc<Launcher>,
-    journal: Arc<Journal>,
-    image: HostImage,
+    pub(crate) process: u32,
+    pub(crate) runtime: Handle,
+    pub(crate) launcher: Arc<Launcher>,
+    pub(crate) journal: Arc<Journal>,
+    pub(crate) image: HostImage,
     /// Keeps the image's generated part on disk.
-    _image_held: std::fs::File,
-    attempt: Attempt,
-    ranges: Mutex<ids::Ranges>,
-    next: AtomicU64,
-    stop: Mutex<Option<oneshot::Sender<()>>>,
-    stopped: watch::Receiver<bool>,
+    pub(crate) _image_held: File,
+    pub(crate) attempt: Attempt,
+    pub(crate) ranges: Mutex<ids::Ranges>,
+    pub(crate) next: AtomicU64,
+    pub(crate) stop: Mutex<Option<oneshot::Sender<()>>>,
+    pub(crate) stopped: watch::Receiver<bool>,
 }
 
 impl fmt::Debug for Inner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Engine").field("rung", &self.attempt.rung()).finish_non_exhaustive()
     }
-}
-
-/// Which attempt worked, as it stands in the cache.
-#[derive(serde::Serialize, serde::Deserialize)]
-struct Probed {
-    version: String,
-    attempt: Attempt,
 }
 
 impl Engine {
@@ -114,11 +105,7 @@ impl Engine {
     /// else by what would be tried first.
     #[must_use]
     pub fn will_have_users(options: &EngineOptions) -> bool {
-        let known = directories::cache(options.cache_dir.as_deref()).ok().and_then(|cache_dir| {
-            let boot_id = boot_id().ok()?;
-            known(&probe_file(&cache_dir, &boot_id, options.degraded))
-        });
-        let attempt = known.or_else(|| rung::attempts(options.degraded).0.into_iter().next());
+        let attempt = host::likely_attempt(options);
         attempt.is_some_and(|attempt| attempt.privilege != PrivilegeName::SingleId)
     }
 
@@ -224,238 +211,6 @@ impl Drop for Inner {
             self.stop();
         }
     }
-}
-
-/// What is the same for every attempt to start.
-pub(crate) struct Host {
-    program: OwnedFd,
-    state_dir: PathBuf,
-    pub(crate) cache_dir: PathBuf,
-    boot_id: String,
-    options: EngineOptions,
-}
-
-impl Host {
-    pub(crate) fn new(options: EngineOptions) -> Result<Self, EngineError> {
-        let cache_dir = directories::cache(options.cache_dir.as_deref())?;
-        let state_dir = directories::state(options.state_dir.as_deref())?;
-        let boot_id = boot_id()?;
-        let program = guest::program(&cache_dir)?;
-        Ok(Self { program, state_dir, cache_dir, boot_id, options })
-    }
-
-    pub(crate) fn state_dir(&self) -> &Path {
-        &self.state_dir
-    }
-
-    fn probe_file(&self) -> PathBuf {
-        probe_file(&self.cache_dir, &self.boot_id, self.options.degraded)
-    }
-
-    fn known(&self) -> Option<Attempt> {
-        known(&self.probe_file())
-    }
-
-    fn remember(&self, attempt: &Attempt) {
-        let probed = Probed { version: env!("CARGO_PKG_VERSION").to_owned(), attempt: attempt.clone() };
-        // Only a short cut: without it the next start looks again.
-        if let Ok(json) = serde_json::to_vec(&probed) {
-            let temporary = self.probe_file().with_extension(random_name());
-            let _ = std::fs::write(&temporary, json).and_then(|()| std::fs::rename(&temporary, self.probe_file()));
-        }
-    }
-
-    fn forget(&self) {
-        let _ = std::fs::remove_file(self.probe_file());
-    }
-
-    pub(crate) fn image(&self, idmapped: bool) -> Result<HostImage, EngineError> {
-        let options = ImageOptions {
-            cache_dir: self.cache_dir.clone(),
-            python: self.options.python.clone(),
-            node: self.options.node.clone(),
-            search_path: std::env::var_os("PATH").unwrap_or_default(),
-            boot_id: self.boot_id.clone(),
-            idmapped,
-        };
-        Ok(image::prepare(&options)?)
-    }
-
-    /// Starts an engine this way. With `prove`, a sandbox must really come up.
-    pub(crate) async fn start(&self, attempt: &Attempt, prove: bool) -> Result<Engine, EngineError> {
-        // First, so that it gets ready on another core meanwhile.
-        let spawned = Spawned::new(&self.program, attempt.privilege())?;
-        let image = self.image(attempt.idmapped)?;
-        let image_held = image.hold().map_err(EngineError::host("hold the host image"))?;
-        let journal = Arc::new(Journal::create(&self.state_dir, &self.boot_id)?);
-        let started = match self.init(attempt, &journal) {
-            Ok(init) => self.launch(spawned, init, &journal).await,
-            Err(error) => Err(error),
-        };
-        let (thread, launcher) = match started {
-            Ok(started) => started,
-            Err(error) => {
-                journal.remove();
-                return Err(error);
-            }
-        };
-        let engine = Engine {
-            inner: Arc::new(Inner {
-                process: std::process::id(),
-                runtime: thread.runtime,
-                launcher,
-                journal,
-                image,
-                _image_held: image_held,
-                attempt: attempt.clone(),
-                ranges: Mutex::default(),
-                next: AtomicU64::new(1),
-                stop: Mutex::new(Some(thread.stop)),
-                stopped: thread.stopped,
-            }),
-        };
-        if prove {
-            let proved = engine.create(&SandboxSpec::default()).await;
-            match proved {
-                Ok(sandbox) => drop(sandbox.terminate().await),
-                Err(error) => {
-                    engine.shut_down().await;
-                    return Err(error);
-                }
-            }
-        }
-        Ok(engine)
-    }
-
-    async fn launch(
-        &self,
-        spawned: Spawned,
-        init: Init,
-        journal: &Arc<Journal>,
-    ) -> Result<(Thread, Arc<Launcher>), EngineError> {
-        // It has made nothing yet that would outlive it: its end follows from the end of this process.
-        if let Some(pid) = spawned.id() {
-            journal.process(pid)?;
-        }
-        let (state_dir, boot_id) = (self.state_dir.clone(), self.boot_id.clone());
-        let (thread, hand_over) = Thread::start(move || {
-            // On the engine's thread, off every caller's path.
-            journal::reap(&state_dir, &boot_id);
-        })?;
-        let (launcher, child) = Launcher::begin(spawned, init, &thread.runtime).await?;
-        let serving = thread.runtime.spawn(Arc::clone(&launcher).serve(thread.runtime.clone()));
-        let teardown = Teardown { launcher: Arc::clone(&launcher), child, journal: Arc::clone(journal), serving };
-        let _ = hand_over.send(teardown);
-        Ok((thread, launcher))
-    }
-
-    fn init(&self, attempt: &Attempt, journal: &Journal) -> Result<Init, EngineError> {
-        let none = || Subordinate { uids: (0, 0), gids: (0, 0), programs: (PathBuf::new(), PathBuf::new()) };
-        let subordinate = match attempt.privilege {
-            PrivilegeName::SubordinateIds => Subordinate::find()
-                .map_err(|(why, _)| EngineError::Host { what: why, source: std::io::ErrorKind::NotFound.into() })?,
-            _ => none(),
-        };
-        let bytes = |path: &Path| path.as_os_str().as_bytes().to_vec();
-        Ok(Init {
-            protocol: PROTOCOL,
-            privilege: attempt.privilege(),
-            subuid: subordinate.uids,
-            subgid: subordinate.gids,
-            map_programs: (bytes(&subordinate.programs.0), bytes(&subordinate.programs.1)),
-            journal: bytes(journal.path()),
-            policy: policy::policy()?,
-        })
-    }
-}
-
-/// The file in which the attempt that worked is kept: by boot and user, because either can change what works.
-fn probe_file(cache_dir: &Path, boot_id: &str, degraded: bool) -> PathBuf {
-    let degraded = if degraded { "-degraded" } else { "" };
-    cache_dir.join(format!("rung-{boot_id}-{}{degraded}.json", rustix::process::geteuid().as_raw()))
-}
-
-/// What worked last, if that was this version.
-fn known(probe_file: &Path) -> Option<Attempt> {
-    let probed: Probed = serde_json::from_slice(&std::fs::read(probe_file).ok()?).ok()?;
-    (probed.version == env!("CARGO_PKG_VERSION")).then_some(probed.attempt)
-}
-
-fn boot_id() -> Result<String, EngineError> {
-    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
-    Ok(text.map_err(EngineError::host("read the boot id from /proc"))?.trim().to_owned())
-}
-
-/// The engine's thread.
-struct Thread {
-    runtime: Handle,
-    stop: oneshot::Sender<()>,
-    stopped: watch::Receiver<bool>,
-}
-
-/// What is taken down when the engine stops.
-struct Teardown {
-    launcher: Arc<Launcher>,
-    child: Child,
-    journal: Arc<Journal>,
-    serving: JoinHandle<()>,
-}
-
-impl Thread {
-    /// Starts it; it runs until told to stop, or until `stop` is dropped.
-    fn start(first: impl FnOnce() + Send + 'static) -> Result<(Self, oneshot::Sender<Teardown>), EngineError> {
-        let runtime = Builder::new_current_thread()
-            .enable_io()
-            .enable_time()
-            .build()
-            .map_err(EngineError::host("make the engine's runtime"))?;
-        let handle = runtime.handle().clone();
-        let (stop, stopping) = oneshot::channel();
-        let (hand_over, handed_over) = oneshot::channel::<Teardown>();
-        let (done, stopped) = watch::channel(false);
-        let work = move || {
-            runtime.block_on(async {
-                tokio::task::spawn(async { first() });
-                let _ = stopping.await;
-                if let Ok(mut teardown) = handed_over.await {
-                    teardown.launcher.shut_down();
-                    // When the last sandbox is gone, whoever waits may go on; the rest is the launcher's own end.
-                    let mut serving = teardown.serving;
-                    tokio::select! {
-                        () = teardown.launcher.emptied() => {
-                            teardown.journal.remove();
-                            done.send_replace(true);
-                            let _ = serving.await;
-                        }
-                        _ = &mut serving => {}
-                    }
-                    let _ = teardown.child.wait();
-                    teardown.journal.remove();
-                }
-                done.send_replace(true);
-            });
-        };
-        std::thread::Builder::new()
-            .name(String::from("computesdk-engine"))
-            .spawn(work)
-            .map_err(EngineError::host("start the engine's thread"))?;
-        Ok((Self { runtime: handle, stop, stopped }, hand_over))
-    }
-}
-
-/// What an attempt that failed says, and what to do about it.
-pub(crate) fn failed(attempt: &Attempt, error: &EngineError) -> RungFailure {
-    let hint = match error {
-        EngineError::Create(failure) => rung::advise(&failure.step, failure.errno),
-        _ => None,
-    };
-    let mut why = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        why += &format!(": {error}");
-        cause = error.source();
-    }
-    RungFailure { rung: attempt.rung().label(), why, hint }
 }
 
 fn wire_layers(image: &HostImage, idmapped: bool) -> Vec<Layer> {

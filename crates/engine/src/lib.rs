@@ -25,6 +25,7 @@ mod error;
 mod exec;
 mod files;
 mod guest;
+mod host;
 mod ids;
 mod image;
 mod journal;

@@ -21,10 +21,10 @@ pub(super) struct Started {
 
 type Refused = (Refusal, Errno);
 
-pub(super) fn start(request: &Exec, fds: &[OwnedFd]) -> Result<Started, Refused> {
+pub(super) fn start(request: &Exec, fds: &[OwnedFd], single_id: bool) -> Result<Started, Refused> {
     let argv = strings(&request.argv)?;
     let cwd = CString::new(&*request.cwd).map_err(|_| (Refusal::Other, Errno::INVAL))?;
-    let identity = identity(request.user.as_deref())?;
+    let identity = identity(request.user.as_deref(), single_id)?;
     let env = environment(&request.env, &identity)?;
     let path = find_program(request)?;
 
@@ -127,13 +127,13 @@ fn environment(given: &[Vec<u8>], identity: &Identity) -> Result<Vec<CString>, R
     Ok(all)
 }
 
-fn identity(user: Option<&str>) -> Result<Identity, Refused> {
+fn identity(user: Option<&str>, single_id: bool) -> Result<Identity, Refused> {
     let user = match user {
         None | Some("root" | "0") => User::root(),
         Some(who) => users::find(who).ok_or((Refusal::UnknownUser, Errno::NOENT))?,
     };
     // One id: setgroups is denied and no other id is mapped (`user_namespaces(7)`).
-    let groups = match (single_id(), user.uid) {
+    let groups = match (single_id, user.uid) {
         (false, _) => Some(user.groups.iter().map(|group| Gid::from_raw(*group)).collect()),
         (true, 0) => None,
         (true, _) => return Err((Refusal::SingleUser, Errno::PERM)),
@@ -141,7 +141,8 @@ fn identity(user: Option<&str>) -> Result<Identity, Refused> {
     Ok(Identity { uid: user.uid, gid: user.gid, groups, name: user.name, home: user.home })
 }
 
-fn single_id() -> bool {
+/// Whether this user namespace has one id only.
+pub(super) fn single_id() -> bool {
     // `setgroups` says `deny` only where the engine has a single id; without /proc, trying tells.
     match std::fs::read_to_string("/proc/self/setgroups") {
         Ok(text) => text.trim() == "deny",

@@ -39,7 +39,9 @@ pub(crate) fn main() -> u8 {
 fn serve(socket: &Arc<OwnedFd>) -> Result<(), PacketError> {
     rustix::io::fcntl_setfd(socket, rustix::io::FdFlags::CLOEXEC)?;
     let exits = sys::child_exits()?;
-    let mut agent = Agent { socket: Arc::clone(socket), running: HashMap::new() };
+    // Found out before the first request is there, not while it waits.
+    let single_id = exec::single_id();
+    let mut agent = Agent { socket: Arc::clone(socket), running: HashMap::new(), single_id };
     let mut buffer = Vec::new();
     loop {
         let mut fds = [PollFd::new(socket, PollFlags::IN), PollFd::new(&exits, PollFlags::IN)];
@@ -63,12 +65,14 @@ struct Agent {
     socket: Arc<OwnedFd>,
     /// Process id to the engine's number, of the programs it asked for. Other children are adopted orphans.
     running: HashMap<i32, u32>,
+    /// No other user than root can be had here.
+    single_id: bool,
 }
 
 impl Agent {
     fn handle(&mut self, message: ToAgent, fds: Vec<OwnedFd>) -> Result<(), PacketError> {
         match message {
-            ToAgent::Exec(request) => match exec::start(&request, &fds) {
+            ToAgent::Exec(request) => match exec::start(&request, &fds, self.single_id) {
                 Ok(started) => {
                     self.running.insert(started.pid, request.exec);
                     let terminal: Vec<BorrowedFd<'_>> = started.terminal.iter().map(AsFd::as_fd).collect();
