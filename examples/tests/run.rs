@@ -25,10 +25,20 @@ fn has(output: &str, lines: &[&str]) {
 /// Whether the tests with numpy can run; prints the reason if not.
 fn wheel() -> bool {
     let set = std::env::var_os(computesdk_examples::NUMPY_WHEEL).is_some();
+    assert!(set || std::env::var_os("CI").is_none(), "in CI every test must run: .ci/run fetches the wheel");
     if !set {
         println!("skipped: {} is not set to the path of a numpy wheel", computesdk_examples::NUMPY_WHEEL);
     }
     set
+}
+
+#[test]
+fn readme() {
+    let program = include_str!("../src/bin/readme.rs");
+    let (_header, program) = program.split_once("\n\n").unwrap();
+    assert!(include_str!("../../README.md").contains(&format!("```rust\n{program}```")), "the README has another one");
+    // It asserts for itself.
+    run(env!("CARGO_BIN_EXE_readme"), false);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The engine's errors as the waist's.
 
 use computesdk_core::{Error, ErrorKind};
-use computesdk_engine::EngineError;
+use computesdk_engine::{EngineError, ImageError};
 use std::io;
 
 /// The provider's name.
@@ -15,8 +15,10 @@ pub(crate) fn create_error(error: EngineError) -> Error {
         EngineError::Invalid { field, problem } => {
             return Error::invalid(operation, field, problem).with_provider(NAME);
         }
-        EngineError::NoIsolation(_) | EngineError::Forked => ErrorKind::FailedPrecondition,
-        EngineError::Image(_) => ErrorKind::FailedPrecondition,
+        EngineError::Image(ImageError::Interpreter { field, path, why }) => {
+            return Error::invalid(operation, field, format_args!("{}: {why}", path.display())).with_provider(NAME);
+        }
+        EngineError::NoIsolation(_) | EngineError::Forked | EngineError::Image(_) => ErrorKind::FailedPrecondition,
         EngineError::HostLost(_) => ErrorKind::Unavailable,
         EngineError::NoAnswer(_) => ErrorKind::Timeout,
         _ => ErrorKind::Unexpected,
