@@ -13,7 +13,8 @@ async fn main() -> computesdk::Result<()> {
 
     // A program that fails is a result; one that does not compile is an error.
     assert_eq!(sandbox.run_code("1/0").await?.exit_code, 1);
-    assert_eq!(sandbox.run_code("def f(:").await.unwrap_err().kind(), ErrorKind::SyntaxError);
+    let refused = sandbox.run_code("def f(:").await.expect_err("it does not compile");
+    assert_eq!(refused.kind(), ErrorKind::SyntaxError);
 
     sandbox.filesystem().write_file("/app/train.py", "import sys; print(sys.argv[1:])").await?;
     let result = sandbox.run_command("python", ["/app/train.py", "--epochs", "10"]).await?;
