@@ -118,10 +118,10 @@ impl Engine {
         let inner = &self.inner;
         inner.check_process()?;
         let number = inner.next.fetch_add(1, Ordering::Relaxed);
+        inner.journal.will_create(number)?;
         let (ids, range) = inner.ids()?;
         let shared =
             Shared::new(number, Arc::clone(&inner.launcher), Arc::downgrade(inner), inner.runtime.clone(), range);
-        inner.journal.will_create(number)?;
         let create = Create {
             sandbox: number,
             hostname: HOSTNAME.to_owned(),

@@ -18,7 +18,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
@@ -194,9 +194,15 @@ pub(crate) fn likely_attempt(options: &EngineOptions) -> Option<Attempt> {
     cached.or_else(|| rung::attempts(options.degraded).0.into_iter().next())
 }
 
+/// Constant as long as this process lives, so it is read once.
 fn boot_id() -> Result<String, EngineError> {
+    static BOOT_ID: OnceLock<String> = OnceLock::new();
+    if let Some(known) = BOOT_ID.get() {
+        return Ok(known.clone());
+    }
     let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
-    Ok(text.map_err(EngineError::host("read the boot id from /proc"))?.trim().to_owned())
+    let text = text.map_err(EngineError::host("read the boot id from /proc"))?;
+    Ok(BOOT_ID.get_or_init(|| text.trim().to_owned()).clone())
 }
 
 /// The engine's thread.

@@ -1,6 +1,6 @@
 //! Host user ids for the sandboxes of a root engine.
 //!
-//! Each sandbox gets 65536 ids that no other sandbox of this machine has. They come from above what useradd, systemd and
+//! Each sandbox gets 65536 ids that no other sandbox of an engine in the same network namespace has. They come from above what useradd, systemd and
 //! container tools hand out: systemd documents 524288 to 1879048191 for containers (`UIDS-GIDS`), so ours start at
 //! 1879048192 (0x7000_0000) and end below 2^31. The 4096 ranges are handed to engines in blocks of 64; a block is held
 //! by an abstract Unix socket with a well-known name, which the kernel releases however the engine ends.

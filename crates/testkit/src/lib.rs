@@ -4,10 +4,10 @@
 //! [`computesdk_core`], never against one provider. A provider's whole test is a program with `harness = false`:
 //!
 //! ```no_run
-//! # async fn provider() -> computesdk_core::Result<std::sync::Arc<dyn computesdk_core::Provider>> { unimplemented!() }
-//! fn main() -> std::process::ExitCode {
-//!     computesdk_testkit::run("local", computesdk_testkit::Suite::new(provider))
-//! }
+//! # fn example<P: computesdk_core::Provider + 'static>(provider: P) -> std::process::ExitCode {
+//! // The whole of its `main`:
+//! computesdk_testkit::run("local", computesdk_testkit::Suite::new(|| async { Ok(provider) }))
+//! # }
 //! ```
 //!
 //! * Which trials apply follows from [`Capabilities`](computesdk_core::Capabilities) alone. A capability that is
