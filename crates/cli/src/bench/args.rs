@@ -7,13 +7,13 @@ use clap::{Args, ValueEnum};
 
 const EXAMPLES: &str = "\
 Examples:
-  compute bench                                     everything, beside this machine without a sandbox
-  compute bench --vs bwrap,crun,runc                and beside these, where installed
-  compute bench --only cold_create,exec -n 200      two metrics, more often
-  compute bench -o json > bench.json                for programs
+  compute bench                                everything, beside this machine without a sandbox
+  compute bench --vs bwrap,crun,runc           and beside these, where installed
+  compute bench --only cold_create,exec -n 200 two metrics, more often
+  compute bench -o json > bench.json           for programs
 
-How to read it: `x bare` is the median divided by that of the same without a sandbox, taken in the same rounds; for
-rates and MB/s more is better. Compare ratios only, on a quiet machine: the times are this machine's.";
+`x bare` is the median divided by that of the same without a sandbox, taken in the same rounds; for
+rates and MB/s more is better. Compare ratios, on a quiet machine: the times are this machine's.";
 
 /// `compute bench`.
 #[derive(Debug, Args)]
