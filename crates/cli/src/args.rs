@@ -1,5 +1,6 @@
 //! The command line, as data. The comments of fields and variants are the help text.
 
+use crate::bench::args::BenchArgs;
 use crate::values::{self, LocalFile, Variable};
 use crate::{duration, size};
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
@@ -26,7 +27,8 @@ Examples:
   compute run script.py            run a program in a fresh sandbox
   compute run -c 'print(6*7)'      run a line of code
   compute shell                    look around in a sandbox
-  compute doctor                   what isolation this machine offers, and how to get more";
+  compute doctor                   what isolation this machine offers, and how to get more
+  compute bench                    what a sandbox costs, beside none";
 
 /// Run other people's code in a sandbox on this machine: no daemon, no account, nothing downloaded.
 #[derive(Debug, Parser)]
@@ -59,6 +61,8 @@ pub(crate) enum Command {
     Shell(Box<ShellArgs>),
     /// Show what isolation this machine offers, and what to do about what is missing
     Doctor(DoctorArgs),
+    /// Measure sandboxes beside this machine without one
+    Bench(Box<BenchArgs>),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
 }

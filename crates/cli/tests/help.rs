@@ -11,6 +11,7 @@ fn help_texts() {
         ("run", &["run", "--help"]),
         ("shell", &["shell", "--help"]),
         ("doctor", &["doctor", "--help"]),
+        ("bench", &["bench", "--help"]),
         ("completions", &["completions", "--help"]),
     ] {
         let (code, stdout, stderr) = parts(&run(args));
@@ -45,6 +46,10 @@ fn refusals() {
         "run /",
         "run -c 1 --file /nonexistent:/x",
         "shell",
+        "bench -n 0",
+        "bench --only speed",
+        "bench --vs docker",
+        "bench --provider modal",
         "completions tcsh",
     ] {
         let args: Vec<&str> = line.split_whitespace().collect();

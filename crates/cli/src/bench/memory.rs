@@ -1,0 +1,61 @@
+//! What an idle sandbox takes from the machine's memory.
+//!
+//! The whole machine is looked at, because most of a sandbox is the kernel's: namespaces, mounts, page tables. So whatever
+//! else starts or ends meanwhile is in the number, and the middle one of a few is told.
+
+use super::machine::meminfo;
+use super::metric::Metric;
+use super::progress::Progress;
+use super::row::{OURS, Row, round};
+use super::samples::{Samples, median};
+use super::subject::{Subject, broken};
+use crate::exit::Failure;
+use std::time::{Duration, Instant};
+
+/// How many live at once.
+const LIVE: usize = 100;
+/// How often.
+const PASSES: usize = 3;
+/// A change of less is noise: the kernel's own counters are kept for each processor, and may be off by as much.
+const STEADY: u64 = 512 * 1024;
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(50);
+/// Whatever is cleared away in the background takes no longer.
+const SETTLED_WITHIN: Duration = Duration::from_secs(3);
+
+pub(crate) async fn measure(subject: &Subject, progress: &mut Progress) -> Result<Row, Failure> {
+    let mut mib = Vec::new();
+    for pass in 0..PASSES {
+        let before = settled().await?;
+        let mut live = Vec::with_capacity(LIVE);
+        for number in 0..LIVE {
+            progress.show("idle memory", pass * LIVE + number, PASSES * LIVE);
+            // Each has run a program, as one that is kept for later has.
+            live.push(subject.create_and_echo().await?.sandbox);
+        }
+        let after = settled().await?;
+        for sandbox in &live {
+            subject.destroy(sandbox).await?;
+        }
+        mib.push((before as f64 - after as f64) / LIVE as f64 / f64::from(1 << 20));
+    }
+    let mut row = Row::new(Metric::IdleMemory.name(), OURS, &Samples::default());
+    row.n = LIVE;
+    row.mib = median(mib).map(|mib| round(mib, 3));
+    Ok(row)
+}
+
+/// Available memory in bytes, once it has stopped changing.
+async fn settled() -> Result<u64, Failure> {
+    let look = || meminfo("MemAvailable").ok_or_else(|| broken("/proc/meminfo does not say what is available"));
+    let end = Instant::now() + SETTLED_WITHIN;
+    let mut last = look()?;
+    let mut steady = 0;
+    while steady < 3 && Instant::now() < end {
+        tokio::time::sleep(PAUSE).await;
+        let now = look()?;
+        steady = if now.abs_diff(last) < STEADY { steady + 1 } else { 0 };
+        last = now;
+    }
+    Ok(last)
+}
