@@ -14,6 +14,7 @@
 
 mod churn;
 mod crash;
+mod embedded;
 mod exhausted;
 mod inject;
 mod leftovers;
@@ -62,6 +63,7 @@ fn main() -> ExitCode {
         trial("a_lost_agent", lost::agent),
         trial("churn_one_at_a_time", churn::one_at_a_time),
         trial("churn_sixteen_at_a_time", churn::sixteen_at_a_time),
+        trial("in_a_busy_python", embedded::in_a_busy_python),
         trial("no_open_files_left", exhausted::open_files),
         trial("no_state_directory", exhausted::state_directory),
         trial("no_image", exhausted::image),
