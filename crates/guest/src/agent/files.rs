@@ -193,6 +193,19 @@ fn connect(port: u16) -> Result<OwnedFd, Errno> {
     }
 }
 
+/// Whether a program that wants to write more than a few pages is refused. Overlays tell the space of the file system that
+/// holds what is written.
+pub(super) fn disk_is_full() -> bool {
+    const FEW: u64 = 16;
+    [c"/", c"/dev/shm"].into_iter().any(|path| {
+        rustix::fs::statfs(path).is_ok_and(|fs| {
+            let no_blocks = fs.f_blocks > 0 && fs.f_bavail < FEW;
+            let no_files = fs.f_files > 0 && fs.f_ffree < FEW;
+            no_blocks || no_files
+        })
+    })
+}
+
 fn errno(error: &std::io::Error) -> Errno {
     Errno::from_io_error(error).unwrap_or(Errno::IO)
 }
