@@ -67,7 +67,9 @@ fn hidden(path: &Path) -> Verdict {
             Err(error) => Verdict::Held(error.to_string()),
             Ok(mut entries) => match entries.next() {
                 None => Verdict::Held("an empty directory".into()),
-                Some(entry) => Verdict::NotHeld(format!("it holds {:?}", entry.map(|entry| entry.file_name()))),
+                // Opened, but not to be listed.
+                Some(Err(error)) => Verdict::Held(error.to_string()),
+                Some(Ok(entry)) => Verdict::NotHeld(format!("it holds {:?}", entry.file_name())),
             },
         };
     }

@@ -111,5 +111,6 @@ fn pid1_kill(host: &str) -> Done {
     }
     let _ = sys::native_call(libc::SYS_kill, &[1, libc::SIGKILL as u64]);
     // Were it killed, so was this process with its namespace (`pid_namespaces(7)`).
-    Ok(Verdict::when(sys::native_call(libc::SYS_kill, &[1, 0]).is_ok(), "it lives on"))
+    let alive = sys::native_call(libc::SYS_kill, &[1, 0]) != Err(libc::ESRCH);
+    Ok(Verdict::when(alive, "it lives on"))
 }
