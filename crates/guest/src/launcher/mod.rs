@@ -49,8 +49,8 @@ const QUIET: Timespec = Timespec { tv_sec: 0, tv_nsec: 2_000_000 };
 
 struct Launcher {
     control: BorrowedFd<'static>,
-    /// This program, for the agents.
-    program: OwnedFd,
+    /// The program that becomes the first process of each sandbox.
+    agent: OwnedFd,
     policy: Policy,
     journal: PathBuf,
     privilege: Privilege,
@@ -70,7 +70,8 @@ struct Live {
 
 pub(crate) fn main() -> u8 {
     sys::close_from(3);
-    sys::ignore(libc::SIGPIPE);
+    sys::reset_all();
+    sys::ignore_broken_pipes();
     // Away from the terminal of whoever started the engine: Ctrl-C is the engine's to handle.
     let _ = rustix::process::setsid();
     // And off the directory it was started in, which then can be unmounted.
@@ -90,11 +91,12 @@ pub(crate) fn main() -> u8 {
 fn start(control: BorrowedFd<'static>, ahead: bool) -> Result<Launcher, PacketError> {
     // The longest step, while the engine still prepares what it will say. If it fails, it is tried again below and told.
     let network = if ahead { network::Spare::new().ok() } else { None };
-    let (message, _) = receive::<ToLauncher>(control, &mut Vec::new())?;
+    let (message, mut fds) = receive::<ToLauncher>(control, &mut Vec::new())?;
     let ToLauncher::Init(init) = message else {
         return Err(PacketError::Malformed("the first message is not Init"));
     };
-    match initialise(control, *init, network) {
+    let agent = fds.pop().ok_or(PacketError::Malformed("no agent came with Init"))?;
+    match initialise(control, *init, agent, network) {
         Ok(launcher) => {
             Packet::new(&FromLauncher::Ready)?.send(control, &[])?;
             Ok(launcher)
@@ -106,13 +108,15 @@ fn start(control: BorrowedFd<'static>, ahead: bool) -> Result<Launcher, PacketEr
     }
 }
 
-fn initialise(control: BorrowedFd<'static>, init: Init, network: Option<network::Spare>) -> Result<Launcher, Failure> {
+fn initialise(
+    control: BorrowedFd<'static>,
+    init: Init,
+    agent: OwnedFd,
+    network: Option<network::Spare>,
+) -> Result<Launcher, Failure> {
     if init.protocol != PROTOCOL {
         return Err(failure("compare protocol versions", Errno::PROTO));
     }
-    let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
-    let program =
-        step("open the guest program", rustix::fs::open(c"/proc/self/exe", flags, rustix::fs::Mode::empty()))?;
     privilege::acquire(&init)?;
     let network = match network {
         Some(network) => network,
@@ -121,7 +125,7 @@ fn initialise(control: BorrowedFd<'static>, init: Init, network: Option<network:
     network.apply(&init.policy.sysctls);
     Ok(Launcher {
         control,
-        program,
+        agent,
         policy: init.policy,
         journal: PathBuf::from(std::ffi::OsString::from_vec(init.journal)),
         privilege: init.privilege,
