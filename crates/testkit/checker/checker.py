@@ -32,6 +32,7 @@ NUMBERS = {name: pair[0 if X86 else 1] for name, pair in {
     "pidfd_open": (434, 434), "pidfd_getfd": (438, 438), "shmget": (29, 194), "semget": (64, 190), "msgget": (68, 186),
     "mq_open": (240, 180), "keyctl": (250, 219), "mount": (165, 40), "umount2": (166, 39), "statfs": (137, 43),
     "personality": (135, 92), "faccessat2": (439, 439), "setsockopt": (54, 208), "setpriority": (141, 140),
+    "ioprio_set": (251, 30),
 }.items()}
 MARKED = ["/", "/usr", "/usr/bin", "/usr/lib", "/usr/local", "/usr/local/bin", "/etc", "/bin", "/lib", "/root", "/home",
           "/opt", "/srv", "/mnt", "/var", "/var/lib", "/var/tmp", "/tmp", "/run", "/dev", "/dev/shm", "/sys", "/proc"]
@@ -923,6 +924,35 @@ class Checks:
 
     def nice_negative(self):
         return refused(named("setpriority", 0, 0, -5))
+
+    def io_realtime(self):
+        return refused(named("ioprio_set", 1, 0, 1 << 13))
+
+    def memory_map(self):
+        return refused(named("prctl", 35, 6, 0x10000, 0, 0))
+
+    def suspend(self):
+        pid = os.fork()
+        if pid == 0:
+            signal.pause()
+            os._exit(0)
+        seized = named("ptrace", 0x4206, pid, 0, 1 << 21)
+        os.kill(pid, signal.SIGKILL)
+        return refused(seized)
+
+    def trusted_xattr(self):
+        base = writable()
+        if not base:
+            return held("no directory to make a file in")
+        path = os.path.join(base, "computesdk-attribute-py")
+        try:
+            open(path, "w").close()
+        except OSError as error:
+            raise Skip(str(error)) from error
+        try:
+            return attempt(lambda: os.setxattr(path, "trusted.computesdk", b"x"))
+        finally:
+            os.unlink(path)
 
     def aslr(self):
         setting, (own, error) = needed("/proc/sys/kernel/randomize_va_space").strip(), named("personality", 0xFFFFFFFF)
