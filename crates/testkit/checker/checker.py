@@ -340,6 +340,10 @@ class Checks:
         numbers = needed("/proc/self/uid_map").split()
         return when(numbers != ["0", "0", "4294967295"], " ".join(numbers))
 
+    def root_of_outer(self):
+        lines = needed("/proc/self/uid_map").splitlines()
+        return when(all(line.split()[:2] != ["0", "0"] for line in lines), "; ".join(lines))
+
     def namespace_of(self, name, request):
         try:
             descriptor = os.open(f"/proc/self/ns/{name}", os.O_RDONLY)
@@ -515,7 +519,8 @@ class Checks:
 
     def mounts_paths(self):
         paths = self.fact("host.paths").split(",")
-        return self.no_mount(lambda line, *_: any(path in line for path in paths))
+        return self.no_mount(lambda line, target, flags, tags, kind, source, options:
+                             any(path in text for path in paths for text in (line.split(" ")[3], source, options)))
 
     def mounts_overlay_paths(self):
         starts = tuple(f"{name}=/" for name in ("lowerdir", "lowerdir+", "upperdir", "workdir"))
@@ -909,15 +914,16 @@ class Checks:
         return refused(named("prctl", 47, 2, 21, 0, 0))
 
     def core_helper(self):
-        soft = resource.getrlimit(resource.RLIMIT_CORE)[0]
-        return when(soft == 1, f"the limit is {soft}")
+        limits, pattern = resource.getrlimit(resource.RLIMIT_CORE), self.facts.get("host.core_pattern", "|")
+        to_file = not pattern.startswith(("|", "@"))  # there a limit of 0 is enough
+        return when(limits[0] == 1 or to_file and limits == (0, 0), f"the limits are {limits}, the host writes {pattern}")
 
     def core_limit_changed(self):
         before = resource.getrlimit(resource.RLIMIT_CORE)
         named("prlimit64", 0, resource.RLIMIT_CORE, page(), 0)
         named("setrlimit", resource.RLIMIT_CORE, page())
         after = resource.getrlimit(resource.RLIMIT_CORE)
-        return when(before[0] == 1 and after == before, f"{before}, then {after}")
+        return when(before in ((1, 1), (0, 0)) and after == before, f"{before}, then {after}")
 
     def realtime(self):
         return refused(named("sched_setscheduler", 0, os.SCHED_FIFO, page(struct.pack("i", 1))))
@@ -958,7 +964,9 @@ class Checks:
         setting, (own, error) = needed("/proc/sys/kernel/randomize_va_space").strip(), named("personality", 0xFFFFFFFF)
         if error:
             raise Skip(words(error))
-        return when(setting == "2" and not own & 0x40000, f"randomize_va_space {setting}, personality {own:#x}")
+        if setting != "2":
+            raise Skip(f"the host has chosen {setting}")
+        return when(not own & 0x40000, f"randomize_va_space {setting}, personality {own:#x}")
 
     def filter(self):
         return when(status("Seccomp") == "2", f"Seccomp is {status('Seccomp')}")

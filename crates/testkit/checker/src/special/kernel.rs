@@ -32,9 +32,7 @@ pub(super) fn run(name: &str, facts: &Facts) -> Option<Done> {
         "gid_map_write" => Ok(write_into("/proc/self/gid_map", "0 0 1\n")),
         "setgroups_write" => Ok(write_into("/proc/self/setgroups", "allow")),
         "sysctl_write" => sysctl_write(),
-        "core_helper" => {
-            get_limit(RLIMIT_CORE).map(|(soft, _)| Verdict::when(soft == 1, format!("the limit is {soft}")))
-        }
+        "core_helper" => core_helper(facts),
         "core_limit_changed" => core_limit_changed(),
         "realtime" => Ok(refusal(sys::native_call(
             libc::SYS_sched_setscheduler,
@@ -94,6 +92,14 @@ fn sysctl_write() -> Done {
     ))
 }
 
+/// A limit of 0 is enough where the host writes files.
+fn core_helper(facts: &Facts) -> Done {
+    let (soft, hard) = get_limit(RLIMIT_CORE)?;
+    let to_file = facts.get("host.core_pattern").is_ok_and(|pattern| !pattern.starts_with(['|', '@']));
+    let holds = soft == 1 || to_file && (soft, hard) == (0, 0);
+    Ok(Verdict::when(holds, format!("the limits are {soft} and {hard}; the host writes files: {to_file}")))
+}
+
 fn core_limit_changed() -> Done {
     let before = get_limit(RLIMIT_CORE)?;
     let none = Page::new();
@@ -101,7 +107,7 @@ fn core_limit_changed() -> Done {
     #[cfg(target_arch = "x86_64")]
     let _ = sys::native_call(libc::SYS_setrlimit, &[RLIMIT_CORE, none.0]);
     let after = get_limit(RLIMIT_CORE)?;
-    Ok(Verdict::when(before.0 == 1 && after == before, format!("{before:?}, then {after:?}")))
+    Ok(Verdict::when([(1, 1), (0, 0)].contains(&before) && after == before, format!("{before:?}, then {after:?}")))
 }
 
 /// Traces a child of its own with the option, `ptrace(2)`: 1 << 21.
@@ -139,6 +145,8 @@ fn aslr() -> Done {
     // The query, and ADDR_NO_RANDOMIZE (`personality(2)`).
     let own = sys::native_call(libc::SYS_personality, &[0xffff_ffff])
         .map_err(|errno| Verdict::NotApplicable(io::Error::from_raw_os_error(errno).to_string()))?;
-    let randomised = setting.trim() == "2" && own & 0x4_0000 == 0;
-    Ok(Verdict::when(randomised, format!("randomize_va_space {}, personality {own:#x}", setting.trim())))
+    if setting.trim() != "2" {
+        return Err(Verdict::NotApplicable(format!("the host has chosen {}", setting.trim())));
+    }
+    Ok(Verdict::when(own & 0x4_0000 == 0, format!("randomize_va_space {}, personality {own:#x}", setting.trim())))
 }
