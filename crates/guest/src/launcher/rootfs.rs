@@ -161,6 +161,11 @@ fn proc(policy: &Policy, may_be_missing: bool) -> Result<(), Failure> {
             bind_if_present("r/sys", &path)?;
         }
     }
+    // This process will be the agent. It is closed to inspection, but for the names of its descriptors, which the owner
+    // of a process's files may always list (`proc_pid_fd(5)`).
+    for path in ["r/proc/1/fd", "r/proc/1/task/1/fd"] {
+        bind_if_present("r/sys", path)?;
+    }
     boot_id()
 }
 
