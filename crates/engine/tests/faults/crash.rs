@@ -4,20 +4,23 @@ use crate::leftovers::{Before, descendants};
 use crate::support::{Moments, Place, soak};
 use std::time::Duration;
 
-const TIMES: usize = 20;
+/// How often each is done.
+fn times() -> usize {
+    if soak() { 200 } else { 20 }
+}
 
 fn killed(test: &str, mode: &str, wait: bool, below: Duration) {
     let mut moments = Moments::new(test);
     let place = Place::new();
     place.next_start();
     let before = Before::look();
-    for _ in 0..TIMES {
+    for _ in 0..times() {
         let mut victim = place.victim(mode);
         if wait {
             assert_eq!(victim.line(), "ready");
             // The victim, its launcher, an agent: the look around sees what is to vanish.
             let running = descendants();
-            assert!(running.len() >= 3 || mode == "create" && running.len() == 2, "{running:?}");
+            assert!(running.len() >= 3 || ["create", "end"].contains(&mode) && running.len() == 2, "{running:?}");
         }
         moments.pass(below);
         victim.kill();
@@ -34,6 +37,11 @@ pub(crate) fn while_starting() {
 
 pub(crate) fn while_creating() {
     killed("killed_while_creating", "create", true, Duration::from_millis(30));
+}
+
+/// Sandboxes end by themselves at the same time.
+pub(crate) fn while_ending() {
+    killed("killed_while_ending", "end", true, Duration::from_millis(10));
 }
 
 pub(crate) fn while_executing() {

@@ -49,6 +49,7 @@ pub(crate) fn launcher() {
     let place = Place::new();
     place.next_start();
     let before = Before::look();
+    before.nothing_runs();
     let runtime = runtime();
     for _ in 0..TIMES {
         runtime.block_on(async {
@@ -90,6 +91,7 @@ pub(crate) fn agent() {
     let place = Place::new();
     place.next_start();
     let before = Before::look();
+    before.nothing_runs();
     runtime().block_on(async {
         let engine = Engine::start(place.options()).await.unwrap();
         let neighbour = engine.create(&SandboxSpec::default()).await.unwrap();

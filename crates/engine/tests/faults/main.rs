@@ -55,6 +55,7 @@ fn main() -> ExitCode {
     let trials = vec![
         trial("killed_while_starting", crash::while_starting),
         trial("killed_while_creating", crash::while_creating),
+        trial("killed_while_ending", crash::while_ending),
         trial("killed_while_executing", crash::while_executing),
         trial("killed_while_idle", crash::while_idle),
         trial("engines_side_by_side", crash::side_by_side),

@@ -27,6 +27,7 @@ pub(crate) fn run(mode: &str) -> ExitCode {
             "once" => once(&engine).await,
             "retry" => retry(&engine).await,
             "create" => create(&engine).await,
+            "end" => end(&engine).await,
             "exec" => exec(&engine).await,
             "idle" => idle(&engine).await,
             "steady" => steady(&engine).await,
@@ -129,6 +130,24 @@ async fn create(engine: &Engine) {
     tokio::select! {
         () = let_go() => {}
         _ = async { tokio::join!(one(), one(), one()) } => {}
+    }
+}
+
+/// Eight sandboxes that end while the next eight are made.
+async fn end(engine: &Engine) {
+    say("ready");
+    let work = async {
+        loop {
+            let mut sandboxes = Vec::new();
+            for _ in 0..8 {
+                sandboxes.push(sandbox(engine).await);
+            }
+            sandboxes.iter().for_each(Sandbox::request_end);
+        }
+    };
+    tokio::select! {
+        () = let_go() => {}
+        () = work => {}
     }
 }
 

@@ -3,9 +3,10 @@
 //! * A dropped `exec` may have started its program or not. Its pipes are closed: a program that reads sees the end, one
 //!   that writes gets SIGPIPE. One that does neither runs on until the sandbox ends.
 //! * A dropped `read` or `wait` loses nothing. A dropped `terminate` still ends the sandbox.
-//! * A dropped [`Exec`](computesdk_engine::Exec) leaves the program running, and its streams to whoever took them.
+//! * A dropped [`Exec`](computesdk_engine::Exec) leaves the program running, and its streams to whoever took them. Output
+//!   that nobody took goes nowhere, and holds nobody up.
 
-use crate::{Bench, WITHIN, read_all, within};
+use crate::{Bench, MEMORY, WITHIN, memory, read_all, within};
 use computesdk_engine::{End, ExecEnd, Open, SandboxSpec};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -17,7 +18,10 @@ async fn a_dropped_exec_leaves_nothing_that_reads_or_writes() {
     for round in 0..200_u64 {
         let argv: &[&str] = if round % 2 == 0 { &["cat"] } else { &["yes"] };
         let limit = Duration::from_micros(round * 10);
-        dropped += u32::from(tokio::time::timeout(limit, bench.sandbox.exec(bench.spec(argv))).await.is_err());
+        match tokio::time::timeout(limit, bench.sandbox.exec(bench.spec(argv))).await {
+            Ok(exec) => drop((exec.as_ref().unwrap().take_stdin(), exec.unwrap().take_stdout())),
+            Err(_) => dropped += 1,
+        }
     }
     assert!(dropped > 10, "only {dropped} were dropped in time");
     bench.is_quiet().await;
@@ -69,6 +73,22 @@ async fn a_dropped_handle_leaves_the_program_and_its_streams() {
     assert_eq!(said, "done\n");
     let got = bench.sandbox.open("/tmp/got", Open::Read, 0).await.unwrap();
     assert_eq!(std::io::read_to_string(got).unwrap(), "still here");
+    bench.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dropped_handle_lets_a_program_write_on() {
+    let _alone = MEMORY.lock().await;
+    let Some(bench) = Bench::new().await else { return };
+    let before = memory();
+    drop(bench.sh("head -c 64000000 /dev/zero; echo written > /tmp/written").await);
+    let deadline = Instant::now() + WITHIN;
+    while bench.sandbox.stat("/tmp/written", false).await.is_err() {
+        assert!(Instant::now() < deadline, "it is held up");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(memory() < before + 32, "{before} MiB, then {}", memory());
+    bench.is_quiet().await;
     bench.end().await;
 }
 

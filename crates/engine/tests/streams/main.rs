@@ -30,8 +30,13 @@ struct Bench {
 
 impl Bench {
     async fn new() -> Option<Self> {
+        Self::with(|_| {}).await
+    }
+
+    async fn with(change: impl FnOnce(&mut EngineOptions)) -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
         let mut options = EngineOptions::default();
+        change(&mut options);
         options.state_dir = Some(dir.path().join("state"));
         let engine = match Engine::start(options).await {
             Ok(engine) => engine,

@@ -129,3 +129,30 @@ async fn a_slow_reader_holds_nobody_up_and_misses_nothing() {
     all_lines(&mut stdout, seen, 0, count).await;
     bench.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn at_the_cap_a_program_waits_and_goes_on_when_it_is_read() {
+    const CAP: u64 = 4 << 20;
+    let Some(bench) = Bench::with(|options| options.unread_output_bytes = Some(CAP)).await else { return };
+    let (_, count) = lines(20);
+    let script = format!("seq -f %09.0f 1 {count}; echo done > /tmp/done");
+    let exec = bench.sh(&script).await;
+    // Until it is held up: what is kept does not grow any more.
+    let deadline = Instant::now() + crate::WITHIN;
+    let mut last = (0, Instant::now());
+    // What does not fit whole may be left in the pipe.
+    while last.0 < CAP - (128 << 10) || last.1.elapsed() < Duration::from_millis(300) {
+        assert!(Instant::now() < deadline, "{} bytes are kept", last.0);
+        let now = exec.usage().output_bytes;
+        if now != last.0 {
+            last = (now, Instant::now());
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(last.0 <= CAP + (1 << 20), "{} bytes are kept, the cap is {CAP}", last.0);
+    assert!(bench.sandbox.stat("/tmp/done", false).await.is_err(), "it was not held up");
+    all_lines(&mut exec.take_stdout().unwrap(), Vec::new(), 0, count).await;
+    assert_eq!(within(exec.wait()).await, ExecEnd::Exited { code: 0 });
+    bench.sandbox.stat("/tmp/done", false).await.unwrap();
+    bench.end().await;
+}
