@@ -48,6 +48,9 @@ impl Report {
             );
             let _ = writeln!(text, "{}", line.trim_end());
         }
+        if self.results.iter().any(|row| row.cpu_ms.is_some()) {
+            text += "\nCPU each is the whole machine's: what is made ahead or cleared away later is in it.\n";
+        }
         text
     }
 }
