@@ -20,6 +20,7 @@ mod printer;
 mod program;
 mod session;
 mod signals;
+mod size;
 mod stdio;
 mod terminal;
 mod values;

@@ -23,7 +23,7 @@ pub mod wire;
 pub use wire::{Bytes, DecodeError, Envelope, MAX_INLINE, MAX_SPILLED, decode, encode};
 
 /// Compared when the launcher starts.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// The descriptor on which the launcher finds its control socket (its standard input).
 pub const LAUNCHER_FD: i32 = 0;

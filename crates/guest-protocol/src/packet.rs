@@ -129,7 +129,8 @@ impl Packet {
     }
 }
 
-/// Takes the next message and its descriptors (all close-on-exec).
+/// Takes the next message and its descriptors (all close-on-exec). If this process has no room for a descriptor, the
+/// kernel drops it: the message then comes without any, because that is nobody's fault but this process's.
 ///
 /// # Errors
 /// [`PacketError::Closed`] at the end; [`PacketError::Io`] with `EAGAIN` if a non-blocking socket is empty.
@@ -152,13 +153,22 @@ pub fn receive<T: DeserializeOwned>(socket: impl AsFd, buffer: &mut Vec<u8>) -> 
         })
         .flatten()
         .collect();
-    if received.bytes == 0 && fds.is_empty() {
+    if received.bytes == 0 && fds.is_empty() && !received.flags.contains(ReturnFlags::CTRUNC) {
         return Err(PacketError::Closed);
     }
-    if received.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
+    // Too many for the buffer fill it. With room left in it, the kernel could not make one (`EMFILE`, `ENFILE`).
+    let no_room = received.flags.contains(ReturnFlags::CTRUNC) && fds.len() < MAX_FDS;
+    if received.flags.contains(ReturnFlags::TRUNC) || (received.flags.contains(ReturnFlags::CTRUNC) && !no_room) {
         return Err(PacketError::Malformed("truncated"));
     }
+    // The buffer is aligned and may hold one more.
+    if fds.len() > MAX_FDS {
+        return Err(PacketError::Malformed("too many descriptors"));
+    }
     match decode::<Envelope<T>>(&buffer[..received.bytes])? {
+        Envelope::Spilled(_) if no_room => Err(PacketError::Io(Errno::MFILE)),
+        // Not some of them: which are missing cannot be told.
+        Envelope::Inline(message) if no_room => Ok((message, Vec::new())),
         Envelope::Inline(message) => Ok((message, fds)),
         Envelope::Spilled(len) => {
             let memfd = fds.pop().ok_or(PacketError::Malformed("no descriptor holds the spilled message"))?;

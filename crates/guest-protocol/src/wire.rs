@@ -9,8 +9,9 @@ pub type Bytes = Vec<u8>;
 /// Largest message that travels in the packet itself. Below the default `SO_SNDBUF` of 208 KiB (`unix(7)`).
 pub const MAX_INLINE: usize = 64 * 1024;
 
-/// Largest message at all.
-pub const MAX_SPILLED: u64 = 64 * 1024 * 1024;
+/// Largest message at all: a listing of some hundred thousand files. A message becomes up to 16 times as large when it is
+/// decoded (a listing of empty names), so a hostile one costs its reader 256 MiB for a moment.
+pub const MAX_SPILLED: u64 = 16 * 1024 * 1024;
 
 /// What a packet carries.
 #[derive(Debug, Serialize, Deserialize)]

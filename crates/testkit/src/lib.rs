@@ -17,6 +17,8 @@
 //!   last in it, so that the log ends with them and with libtest's usual `test result:` line.
 //! * Every trial has a deadline and removes the sandboxes that it made, also when it fails or panics.
 //!
+//! [`containment`] is beside the suite: what code in a sandbox gets at, found out from inside.
+//!
 //! The program takes libtest's arguments (a filter, `--list`, `--exact`, `--skip`, `--test-threads`) and reads
 //! `COMPUTESDK_TRIAL_TIMEOUT` (seconds) and `COMPUTESDK_CONFORMANCE_REPORT` (where to write a JSON report).
 
@@ -27,6 +29,7 @@
 mod check;
 #[macro_use]
 mod trial;
+pub mod containment;
 mod context;
 mod harness;
 mod need;

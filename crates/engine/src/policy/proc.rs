@@ -35,10 +35,21 @@ pub(crate) const MASKED_FILES: &[&str] = &[
     "diskstats",
     "swaps",
     "mdstat",
+    // Addresses are zeroed, but the devices and consoles of the host are named.
+    "iomem",
+    "ioports",
+    "consoles",
+    // Free memory of the host by order and zone: how far an attack on its allocator has come.
+    "buddyinfo",
+    "zoneinfo",
+    // Which program the host runs on a crash.
+    "sys/kernel/core_pattern",
 ];
 
 /// Directories under `/proc` that are covered by an empty, read-only one.
-pub(crate) const MASKED_DIRECTORIES: &[&str] = &["acpi", "asound", "driver", "scsi", "dynamic_debug"];
+///
+/// `pressure` tells the load of neighbours to the microsecond.
+pub(crate) const MASKED_DIRECTORIES: &[&str] = &["acpi", "asound", "driver", "scsi", "dynamic_debug", "pressure"];
 
 /// Paths under `/proc` that become read-only, in this order.
 pub(crate) const READ_ONLY: &[&str] = &["bus", "fs", "irq", "mtrr", "sys", "sysrq-trigger"];

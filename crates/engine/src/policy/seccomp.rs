@@ -2,7 +2,7 @@
 //!
 //! [`Filters::calls`] decides by the call's number alone: allowed, EPERM for the dangerous ones that programs know,
 //! ENOSYS for everything else. [`Filters::arguments`] decides the few calls whose arguments matter, and allows the
-//! rest. The kernel takes the stricter answer of the two and no call is refused by both, so the order in which they
+//! rest; to set the core limit is answered with success, and not done. The kernel takes the stricter answer of the two and no call is refused by both, so the order in which they
 //! are installed does not matter.
 //!
 //! Why the first is not made by `seccompiler`: that emits five instructions for each call, one after the other, and
@@ -55,6 +55,7 @@ pub(crate) enum PolicyError {
 const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
 const EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
 const AT_LEAST: u16 = (libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K) as u16;
+const JUMP: u16 = (libc::BPF_JMP | libc::BPF_JA) as u16;
 const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
 
 /// Offsets in `struct seccomp_data` (`linux/seccomp.h`).
@@ -153,7 +154,39 @@ fn arguments() -> Result<Vec<Instruction>, PolicyError> {
         return Err(PolicyError::Shape);
     }
     program[2].3 = NO_SUCH_CALL;
+    // Right after the number is loaded: what follows jumps forward only, and finds the number where it was.
+    program.splice(killing.len()..killing.len(), keep_core_limit());
     Ok(program)
+}
+
+/// Answers "done" to whoever sets the core limit, without doing it: `setrlimit(2)`, and `prlimit(2)` with a new limit.
+///
+/// The limit of 1 (see `defaults`) is lost when it is lowered, which needs no privilege. EPERM would be more honest, but
+/// programs that guard secrets turn core dumps off and give up if that fails (GnuPG does), and off is what they are.
+fn keep_core_limit() -> [Instruction; 13] {
+    /// Offsets in `struct seccomp_data` of the halves of an argument (little-endian, as both architectures are).
+    const fn low(argument: u32) -> u32 {
+        16 + 8 * argument
+    }
+    const DONE: u32 = libc::SECCOMP_RET_ERRNO;
+    const CORE: u32 = libc::RLIMIT_CORE;
+    [
+        (EQUAL, 2, 0, libc::SYS_prlimit64 as u32),
+        (EQUAL, 7, 0, libc::SYS_setrlimit as u32),
+        (JUMP, 0, 0, 10),
+        // prlimit: no new limit, so it only asks.
+        (LOAD, 0, 0, low(2)),
+        (EQUAL, 0, 2, 0),
+        (LOAD, 0, 0, low(2) + 4),
+        (EQUAL, 5, 0, 0),
+        (LOAD, 0, 0, low(1)),
+        (EQUAL, 2, 3, CORE),
+        // setrlimit.
+        (LOAD, 0, 0, low(0)),
+        (EQUAL, 0, 1, CORE),
+        (RETURN, 0, 0, DONE),
+        (LOAD, 0, 0, OFFSET_NUMBER),
+    ]
 }
 
 /// What is refused, by call: each rule is a list of conditions that must all hold; one rule is enough.
@@ -197,6 +230,12 @@ fn rules() -> Result<BTreeMap<i64, Vec<SeccompRule>>, PolicyError> {
     for family in [libc::AF_INET, libc::AF_INET6] {
         add(libc::SYS_socket, vec![vec![(0, Eq, family as u64), (1, MaskedEq(TYPE_MASK), libc::SOCK_RAW as u64)]])?;
     }
+    // What else there is to be had loads modules that few look at (SCTP, DCCP, L2TP, UDP-Lite), or is new (MPTCP, from
+    // which programs fall back to TCP).
+    for family in [libc::AF_INET, libc::AF_INET6] {
+        let others = PROTOCOLS.iter().map(|&protocol| (2, Ne, protocol as u64));
+        add(libc::SYS_socket, vec![std::iter::once((0, Eq, family as u64)).chain(others).collect()])?;
+    }
     // The kernel turns this obsolete type into a packet socket, in the internet family.
     add(libc::SYS_socket, vec![vec![(1, MaskedEq(TYPE_MASK), SOCK_PACKET)]])?;
     add(libc::SYS_socketpair, vec![vec![(0, Ne, libc::AF_UNIX as u64)]])?;
@@ -225,6 +264,9 @@ const REQUESTS: &[u64] = &[0x5412, 0x541C, 0x5423];
 
 /// Address families that stay.
 const FAMILIES: &[u64] = &[libc::AF_UNIX as u64, libc::AF_INET as u64, libc::AF_INET6 as u64, libc::AF_NETLINK as u64];
+
+/// Protocols of the internet families that stay: the type's own, TCP, UDP, and `ping`'s.
+const PROTOCOLS: &[i32] = &[0, libc::IPPROTO_TCP, libc::IPPROTO_UDP, libc::IPPROTO_ICMP, libc::IPPROTO_ICMPV6];
 
 /// `SOCK_TYPE_MASK` of `linux/net.h`: the bits of a socket type that are not flags.
 const TYPE_MASK: u64 = 0xF;

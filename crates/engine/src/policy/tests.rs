@@ -103,8 +103,56 @@ fn arguments_are_compared_as_the_kernel_reads_them() {
     }
     assert!(!refused(libc::SYS_socket, &[netlink, 3, 0]) && refused(libc::SYS_socket, &[netlink, 3, 9]));
     assert!(!refused(libc::SYS_socket, &[1, 5, 0]) && !refused(libc::SYS_socketpair, &[1, 5 | 0x8_0000]));
+    for family in [inet, inet6] {
+        for protocol in [132, 33, 115, 136, 262, 6 | dirty | 0x100] {
+            assert!(refused(libc::SYS_socket, &[family, 1, protocol]), "protocol {protocol}");
+        }
+        for protocol in [0, 6, 17, 1, 58, 6 | dirty] {
+            assert!(!refused(libc::SYS_socket, &[family, 2, protocol]), "protocol {protocol}");
+        }
+    }
+    assert!(!refused(libc::SYS_socket, &[1, 1, 262]), "a number that means something else there");
     assert!(!refused(libc::SYS_personality, &[0xFFFF_FFFF]) && !refused(libc::SYS_personality, &[0x4_0000]));
     assert!(refused(libc::SYS_personality, &[0x40_0000]) && refused(libc::SYS_personality, &[0x20_0000]));
+}
+
+#[test]
+fn the_core_limit_stays_and_nobody_is_told() {
+    let filters = filters().unwrap();
+    let answer = |call, arguments: &[u64]| answer(filters, NATIVE, call, first(arguments));
+    let done = libc::SECCOMP_RET_ERRNO;
+    let (core, files, dirty) = (4, 7, 0xDEAD_BEEF_0000_0000u64);
+    for resource in [core, core | dirty] {
+        assert_eq!(answer(libc::SYS_setrlimit, &[resource, 4096]), done);
+        // A pointer of which only one half is not zero.
+        for new in [4096, 1 << 32] {
+            assert_eq!(answer(libc::SYS_prlimit64, &[0, resource, new, 0]), done);
+        }
+        assert_eq!(answer(libc::SYS_prlimit64, &[0, resource, 0, 4096]), ALLOWED, "asking");
+        assert_eq!(answer(libc::SYS_getrlimit, &[resource, 4096]), ALLOWED);
+    }
+    assert_eq!(answer(libc::SYS_setrlimit, &[files, 4096]), ALLOWED);
+    assert_eq!(answer(libc::SYS_prlimit64, &[0, files, 4096, 0]), ALLOWED);
+    // Whatever else has such arguments.
+    assert_eq!(answer(libc::SYS_read, &[core, core, core]), ALLOWED);
+}
+
+#[test]
+fn every_refused_call_is_tried_by_the_containment_checker() {
+    let list = concat!(env!("CARGO_MANIFEST_DIR"), "/../testkit/checker/checks.txt");
+    let Ok(list) = std::fs::read_to_string(list) else {
+        println!("skipped: this is a package, and the checker is in the repository alone");
+        return;
+    };
+    let column = if cfg!(target_arch = "x86_64") { 0 } else { 3 };
+    for (name, number) in syscalls::refused() {
+        let tried = list.lines().any(|line| {
+            let fields: Vec<&str> = line.split('|').map(str::trim).collect();
+            fields[0].strip_prefix("call ") == name.strip_prefix("SYS_")
+                && fields[2].split(' ').nth(column) == Some(&*number.to_string())
+        });
+        assert!(tried, "{name} with the number {number} is not in checks.txt");
+    }
 }
 
 /// Runs a command from a thread that has both filters, in the given order.
@@ -245,7 +293,7 @@ fn tables_are_well_formed() {
         assert!(!path.starts_with('/') && !path.contains(".."), "{path} is relative to /proc");
     }
     assert!(defaults::LIMITS.iter().all(|limit| limit.soft <= limit.hard));
-    assert!(defaults::LIMITS.iter().any(|limit| limit.resource == libc::RLIMIT_CORE && limit.hard == 0));
+    assert!(defaults::LIMITS.iter().any(|limit| limit.resource == libc::RLIMIT_CORE && limit.hard == 1 && limit.soft == 1));
     assert!(defaults::DEVICES.contains(&"null") && defaults::DEVICE_LINKS.iter().any(|link| link.0 == "ptmx"));
     assert!(defaults::NETWORK_SETTINGS.iter().all(|(path, _)| path.starts_with("net/")));
 }

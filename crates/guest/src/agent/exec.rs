@@ -28,6 +28,12 @@ pub(super) fn start(request: &Exec, fds: &[OwnedFd], single_id: bool) -> Result<
     let env = environment(&request.env, &identity)?;
     let path = find_program(request)?;
 
+    // What it is to enter comes last.
+    let (group, fds) = match (request.group, fds.split_last()) {
+        (true, Some((group, rest))) => (Some(group.as_fd()), rest),
+        (true, None) => return Err((Refusal::Other, Errno::BADF)),
+        (false, _) => (None, fds),
+    };
     let null = open_null()?;
     let terminal = request.pty.map(|size| Terminal::open(size, identity.uid)).transpose().map_err(other)?;
     let stdio = match &terminal {
@@ -44,6 +50,8 @@ pub(super) fn start(request: &Exec, fds: &[OwnedFd], single_id: bool) -> Result<
         groups: identity.groups.as_deref(),
         stdio,
         terminal: terminal.is_some(),
+        group,
+        open_files: request.open_files,
     };
     match sys::start(&program) {
         Ok(pid) => Ok(Started { pid, terminal: terminal.map(|terminal| terminal.master) }),

@@ -6,12 +6,14 @@
 use super::path::{check, join, parent};
 use super::users::Names;
 use crate::sys;
+use computesdk_guest_protocol::MAX_SPILLED;
 use computesdk_guest_protocol::agent::{Answer, Ask, Kind, Open, Stat};
 use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrV4, SocketFlags, SocketType, socket_with};
 use std::ffi::OsStr;
+use std::fs::File;
 use std::net::Ipv4Addr;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::Path;
@@ -90,15 +92,30 @@ fn stat(path: &[u8], follow: bool, names: &Names) -> Result<Stat, Errno> {
 fn list(path: &[u8]) -> Result<Vec<(Vec<u8>, Stat)>, Errno> {
     let names = Names::load();
     let mut entries = Vec::new();
+    let mut bytes = 0;
     for entry in std::fs::read_dir(Path::new(OsStr::from_bytes(path))).map_err(|error| errno(&error))? {
         let name = entry.map_err(|error| errno(&error))?.file_name().into_vec();
         // One that vanished meanwhile is not listed.
         if let Ok(stat) = stat(&join(path, &name), false, &names) {
+            bytes += written(&name, &stat);
+            // More than an answer can hold: an error now, not an answer that cannot be sent.
+            if bytes > MAX_SPILLED {
+                return Err(Errno::OVERFLOW);
+            }
             entries.push((name, stat));
         }
     }
     entries.sort_by(|a, b| a.0.cmp(&b.0));
     Ok(entries)
+}
+
+/// At most so many bytes of an answer.
+fn written(name: &[u8], stat: &Stat) -> u64 {
+    // Kind and presence of three things, and every number and length in its longest form.
+    const FIXED: usize = 4 + 10 + 3 * 5 + 10 + 5 + 4 * 5;
+    let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+    let target = stat.target.as_ref().map_or(0, Vec::len);
+    (FIXED + name.len() + text(&stat.owner) + text(&stat.group) + target) as u64
 }
 
 fn make_dirs(path: &[u8]) -> Result<(), Errno> {
@@ -132,11 +149,26 @@ fn rename(from: &[u8], to: &[u8]) -> Result<(), Errno> {
     match rustix::fs::rename(from, to) {
         // From one overlay to another: a file is copied, as mv(1) does. A directory stays an error.
         Err(Errno::XDEV) => {
-            let (from, to) = (Path::new(OsStr::from_bytes(from)), Path::new(OsStr::from_bytes(to)));
-            if !from.symlink_metadata().is_ok_and(|metadata| metadata.is_file()) {
+            // Opened first and looked at then: what the name means can change at any time. NONBLOCK, for a FIFO.
+            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+            let source = rustix::fs::open(from, flags, Mode::empty()).map_err(|errno| match errno {
+                Errno::LOOP => Errno::XDEV,
+                other => other,
+            })?;
+            let found = rustix::fs::fstat(&source)?;
+            if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile {
                 return Err(Errno::XDEV);
             }
-            std::fs::copy(from, to).and_then(|_| std::fs::remove_file(from)).map_err(|error| errno(&error))
+            // As rename(2) does, replaces the name and not what a link of that name leads to.
+            match rustix::fs::unlink(to) {
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(errno) => return Err(errno),
+            }
+            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+            let mut copy = File::from(rustix::fs::open(to, flags, Mode::from_raw_mode(0o600))?);
+            std::io::copy(&mut File::from(source), &mut copy).map_err(|error| errno(&error))?;
+            rustix::fs::fchmod(&copy, Mode::from_raw_mode(found.st_mode & 0o7777))?;
+            rustix::fs::unlink(from)
         }
         result => result,
     }
@@ -159,6 +191,19 @@ fn connect(port: u16) -> Result<OwnedFd, Errno> {
         }
         Err(errno) => Err(errno),
     }
+}
+
+/// Whether a program that wants to write more than a few pages is refused. Overlays tell the space of the file system that
+/// holds what is written.
+pub(super) fn disk_is_full() -> bool {
+    const FEW: u64 = 16;
+    [c"/", c"/dev/shm"].into_iter().any(|path| {
+        rustix::fs::statfs(path).is_ok_and(|fs| {
+            let no_blocks = fs.f_blocks > 0 && fs.f_bavail < FEW;
+            let no_files = fs.f_files > 0 && fs.f_ffree < FEW;
+            no_blocks || no_files
+        })
+    })
 }
 
 fn errno(error: &std::io::Error) -> Errno {

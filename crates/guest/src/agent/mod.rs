@@ -15,12 +15,12 @@ mod watch;
 
 use crate::sys;
 use computesdk_guest_protocol::AGENT_FD;
-use computesdk_guest_protocol::agent::{Answer, Ask, Exit, FromAgent, ToAgent};
+use computesdk_guest_protocol::agent::{Answer, Ask, Exit, FromAgent, ToAgent, Usage};
 use computesdk_guest_protocol::packet::{Packet, PacketError, receive};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
-use rustix::process::{DumpableBehavior, WaitOptions};
+use rustix::process::DumpableBehavior;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
@@ -118,14 +118,17 @@ impl Agent {
     }
 
     fn reap(&mut self) -> Result<(), PacketError> {
-        while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
-            let Some(exec) = self.running.remove(&pid.as_raw_nonzero().get()) else { continue };
-            let exit = match (status.exit_status(), status.terminating_signal()) {
-                (Some(code), _) => Exit::Code(code),
-                (None, Some(signal)) => Exit::Signal(signal),
-                (None, None) => continue,
+        while let Some(ended) = sys::wait_any() {
+            let Some(exec) = self.running.remove(&ended.pid) else { continue };
+            let status = ended.status;
+            let exit = if libc::WIFEXITED(status) {
+                Exit::Code(libc::WEXITSTATUS(status))
+            } else {
+                Exit::Signal(libc::WTERMSIG(status))
             };
-            send(&self.socket, &FromAgent::Exited { exec, exit }, &[])?;
+            let disk_full = exit != Exit::Code(0) && files::disk_is_full();
+            let usage = Usage { cpu_micros: ended.cpu_micros, peak_kib: ended.peak_kib, disk_full };
+            send(&self.socket, &FromAgent::Exited { exec, exit, usage }, &[])?;
         }
         Ok(())
     }

@@ -4,6 +4,7 @@
 //! staging (tmpfs, the writable part; on a directory of the host, seen by nobody else)
 //!   l/I_J   lower directory J of layer I, attached from the launcher's detached mounts
 //!   u/I w/I upper and work directory of layer I
+//!   b       the sandbox's boot id
 //!   r       the new root: layer 0 at /, the others at their targets, then /proc, /dev, /sys
 //! ```
 //!
@@ -97,7 +98,9 @@ fn attach_layer<'a>(
 fn dev(policy: &Policy) -> Result<(), Failure> {
     let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
     let options = [("mode", String::from("0755")), ("size", String::from("64m"))];
-    attach(&new_mount("tmpfs", &options, &[], attributes)?, "r/dev")?;
+    // The devices are mounts of their own; one that is made here is none.
+    let no_devices = attributes | MountAttrFlags::MOUNT_ATTR_NODEV;
+    attach(&new_mount("tmpfs", &options, &[], no_devices)?, "r/dev")?;
     for name in &policy.devices {
         let (source, target) = (format!("/dev/{name}"), format!("r/dev/{name}"));
         let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC;
@@ -158,8 +161,30 @@ fn proc(policy: &Policy, may_be_missing: bool) -> Result<(), Failure> {
             bind_if_present("r/sys", &path)?;
         }
     }
+    boot_id()
+}
+
+/// A boot id of the sandbox's own (`random(4)`): the host's is the same in every sandbox and stays until it reboots. It
+/// is a file of the staging directory, which nobody sees.
+fn boot_id() -> Result<(), Failure> {
+    let mut random = [0_u8; 16];
+    let path = "r/proc/sys/kernel/random/boot_id";
+    step("get random bytes", rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty()))?;
+    let hex: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+    // Version 4 and variant 1 of RFC 9562, as the kernel's.
+    let id = format!("{}-{}-4{}-a{}-{}\n", &hex[..8], &hex[8..12], &hex[13..16], &hex[17..20], &hex[20..]);
+    let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC;
+    let file = step("make a boot id", rustix::fs::open(BOOT_ID, flags, Mode::from_raw_mode(0o444)))?;
+    step("write the boot id", rustix::io::write(&file, id.as_bytes()))?;
+    if bind_if_present(BOOT_ID, path)? {
+        let c_path = CString::new(path).map_err(|_| failure(path, Errno::INVAL))?;
+        step("make the boot id read-only", sys::set_read_only(&c_path))?;
+    }
     Ok(())
 }
+
+/// Where it is, in the staging directory.
+const BOOT_ID: &str = "b";
 
 fn bind_if_present(source: &str, target: &str) -> Result<bool, Failure> {
     match mount_bind(source, target) {

@@ -42,12 +42,17 @@ pub(crate) struct Program<'a> {
     pub(crate) stdio: [BorrowedFd<'a>; 3],
     /// Standard input is a terminal, and becomes the controlling one.
     pub(crate) terminal: bool,
+    /// A `cgroup.procs` to enter.
+    pub(crate) group: Option<BorrowedFd<'a>>,
+    /// Most open files; 0 leaves what is inherited.
+    pub(crate) open_files: u64,
 }
 
 /// What the child was doing when it failed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stage {
     Clone,
+    Limits,
     Session,
     Stdio,
     Identity,
@@ -130,6 +135,14 @@ struct KernelSigaction {
 
 /// Everything between vfork and exec: system calls only.
 fn prepare(program: &Program<'_>) -> Result<(), (Stage, Errno)> {
+    if let Some(group) = program.group {
+        // `0` is whoever writes (`cgroups(7)`).
+        rustix::io::write(group, b"0").map_err(|errno| (Stage::Limits, errno))?;
+    }
+    if program.open_files > 0 {
+        let limit = program.open_files;
+        super::set_limit(libc::RLIMIT_NOFILE, limit, limit).map_err(|errno| (Stage::Limits, errno))?;
+    }
     // The parent blocks SIGCHLD and ignores some signals; a program starts with defaults.
     // Dispositions are this process's own: CLONE_SIGHAND is not given.
     let default = KernelSigaction::default();

@@ -11,6 +11,7 @@ mod net;
 mod seccomp;
 mod signal;
 mod start;
+mod wait;
 
 pub(crate) use clone::{Forked, clone_into_namespaces, fork};
 pub(crate) use exec::{Program, Stage, StartError, exec_fd, start};
@@ -18,6 +19,7 @@ pub(crate) use mount::{idmap_mount, make_private, set_read_only};
 pub(crate) use net::{bring_up, pending_error};
 pub(crate) use seccomp::load_filter;
 pub(crate) use signal::{SIGNALS, child_exits, drain_signals, ignore};
+pub(crate) use wait::{Ended, wait_any, wait_for};
 
 use rustix::io::Errno;
 
