@@ -9,7 +9,7 @@
 
 #![allow(missing_docs, reason = "a program, not an API")]
 
-use computesdk_guest_protocol::agent::{Answer, Ask, Exec, Exit, FromAgent, Stdio, ToAgent};
+use computesdk_guest_protocol::agent::{Answer, Ask, Exec, Exit, FromAgent, Stdio, ToAgent, Usage};
 use computesdk_guest_protocol::packet::{Packet, receive};
 use computesdk_guest_protocol::{Envelope, decode, encode};
 use criterion::Criterion;
@@ -33,7 +33,7 @@ type Call = Box<dyn FnMut()>;
 fn functions() -> Vec<(&'static str, Call)> {
     let exec = exec();
     let inside = inline(&exec);
-    let exited = inline(&FromAgent::Exited { exec: 7, exit: Exit::Code(0) });
+    let exited = inline(&FromAgent::Exited { exec: 7, exit: Exit::Code(0), usage: Usage::default() });
     let garbage: Vec<u8> = (0..4096_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     let small = FromAgent::Answer { call: 7, answer: Answer::Done };
     let open = ToAgent::Ask { call: 7, ask: Ask::MakeDir { path: b"/root/project/src".to_vec() } };
@@ -69,6 +69,8 @@ fn exec() -> ToAgent {
         user: None,
         pty: None,
         stdio: [Stdio::Null, Stdio::Passed, Stdio::Passed],
+        open_files: 1024,
+        group: true,
     })
 }
 

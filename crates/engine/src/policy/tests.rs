@@ -293,7 +293,9 @@ fn tables_are_well_formed() {
         assert!(!path.starts_with('/') && !path.contains(".."), "{path} is relative to /proc");
     }
     assert!(defaults::LIMITS.iter().all(|limit| limit.soft <= limit.hard));
-    assert!(defaults::LIMITS.iter().any(|limit| limit.resource == libc::RLIMIT_CORE && limit.hard == 1 && limit.soft == 1));
+    assert!(
+        defaults::LIMITS.iter().any(|limit| limit.resource == libc::RLIMIT_CORE && limit.hard == 1 && limit.soft == 1)
+    );
     assert!(defaults::DEVICES.contains(&"null") && defaults::DEVICE_LINKS.iter().any(|link| link.0 == "ptmx"));
     assert!(defaults::NETWORK_SETTINGS.iter().all(|(path, _)| path.starts_with("net/")));
 }

@@ -45,11 +45,8 @@ pub(super) fn parse(output: &[u8]) -> Outcome<Vec<Answer>> {
 
 /// The ids of every check that the list has on this architecture.
 pub(super) fn expected() -> BTreeSet<String> {
-    let entries: &[(&str, usize)] = if cfg!(target_arch = "x86_64") {
-        &[("x86_64", 0), ("x32", 1), ("i386", 2)]
-    } else {
-        &[("arm64", 3)]
-    };
+    let entries: &[(&str, usize)] =
+        if cfg!(target_arch = "x86_64") { &[("x86_64", 0), ("x32", 1), ("i386", 2)] } else { &[("arm64", 3)] };
     let (mut ids, mut group) = (BTreeSet::new(), "");
     for line in super::CHECKS.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
         if let Some(name) = line.strip_prefix('[') {
@@ -87,7 +84,9 @@ mod tests {
         let lines = super::super::CHECKS.lines().filter(|line| line.contains('|') && !line.starts_with('#'));
         let least: usize = lines.count();
         assert!(ids.len() >= least, "{} ids, {least} lines", ids.len());
-        for group in ["namespaces", "filesystem", "proc", "devices", "capabilities", "seccomp", "cgroup", "network", "ipc"] {
+        for group in
+            ["namespaces", "filesystem", "proc", "devices", "capabilities", "seccomp", "cgroup", "network", "ipc"]
+        {
             assert!(ids.iter().any(|id| id.starts_with(&format!("{group}."))), "{group}");
         }
     }

@@ -29,9 +29,9 @@ pub(super) fn trials() -> Vec<Trial> {
             let title = format!("peers::{name}_answers_the_same_list");
             match missing {
                 Some(reason) => Trial::ignorable_test(title, move || Ok(Completion::ignored_with(reason))),
-                None => Trial::test(title, move || {
-                    compare(name, run).map_err(|failure| Failed::from(failure.to_string()))
-                }),
+                None => {
+                    Trial::test(title, move || compare(name, run).map_err(|failure| Failed::from(failure.to_string())))
+                }
             }
         })
         .collect()

@@ -79,7 +79,8 @@ pub fn run(rung: &str, provider: Arc<dyn Provider>) -> ExitCode {
             None => {
                 let (runtime, provider, rung) = (Arc::clone(&runtime), Arc::clone(&provider), rung.to_owned());
                 Trial::test(name, move || {
-                    let outcome = runtime.block_on(within(DEADLINE, "the checker", check(provider, &rung, form, way, user)));
+                    let outcome =
+                        runtime.block_on(within(DEADLINE, "the checker", check(provider, &rung, form, way, user)));
                     outcome.and_then(|outcome| outcome).map_err(|failure| Failed::from(failure.to_string()))
                 })
             }

@@ -134,7 +134,8 @@ impl Record {
     /// The table with its exceptions, in Markdown.
     #[must_use]
     pub fn to_markdown(&self) -> String {
-        let mut text = String::from("| group | ours, A | ours, B | ours, C | runc | bwrap |\n|---|---|---|---|---|---|\n");
+        let mut text =
+            String::from("| group | ours, A | ours, B | ours, C | runc | bwrap |\n|---|---|---|---|---|---|\n");
         let mut groups: Vec<&str> = self.answers.keys().filter_map(|id| id.split('.').next()).collect();
         groups.dedup();
         for group in groups.into_iter().map(Some).chain([None]) {
