@@ -2,7 +2,7 @@
 //!
 //! Needs user namespaces, and control groups for memory and processes; without the latter the refusal is tested instead.
 
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::print_stderr)]
 
 mod common;
 

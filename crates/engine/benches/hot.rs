@@ -69,8 +69,8 @@ fn exec() -> ToAgent {
         user: None,
         pty: None,
         stdio: [Stdio::Null, Stdio::Passed, Stdio::Passed],
-        open_files: 1024,
-        group: true,
+        open_files: 0,
+        group: false,
     })
 }
 

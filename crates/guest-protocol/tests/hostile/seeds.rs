@@ -1,6 +1,6 @@
 //! The seeds of the fuzz corpus: one of every kind of message an honest agent sends, and the malice we thought of.
 
-use computesdk_guest_protocol::agent::{Answer, Change, ChangeKind, Exit, FromAgent, Kind, Refusal, Stat};
+use computesdk_guest_protocol::agent::{Answer, Change, ChangeKind, Exit, FromAgent, Kind, Refusal, Stat, Usage};
 use computesdk_guest_protocol::{Envelope, encode};
 
 /// Target, name and content of each.
@@ -86,13 +86,14 @@ fn messages() -> Vec<(&'static str, FromAgent)> {
         mtime_nanos: 999_999_999,
         target: None,
     };
+    let usage = Usage { cpu_micros: u64::MAX, peak_kib: 5678, disk_full: true };
     let link = Stat { kind: Kind::Symlink, target: Some(b"/etc/\xfe".to_vec()), ..file.clone() };
     let answer = |answer| FromAgent::Answer { call: 9, answer };
     vec![
         ("started", FromAgent::Started { exec: 1, pid: 77 }),
         ("refused", FromAgent::Refused { exec: 2, refusal: Refusal::BadInterpreter, errno: 2 }),
-        ("exited", FromAgent::Exited { exec: 3, exit: Exit::Code(-1) }),
-        ("signalled", FromAgent::Exited { exec: u32::MAX, exit: Exit::Signal(i32::MIN) }),
+        ("exited", FromAgent::Exited { exec: 3, exit: Exit::Code(-1), usage }),
+        ("signalled", FromAgent::Exited { exec: u32::MAX, exit: Exit::Signal(i32::MIN), usage: Usage::default() }),
         ("done", answer(Answer::Done)),
         ("failed", answer(Answer::Failed { errno: i32::MAX })),
         ("stat", answer(Answer::Stat(link.clone()))),
