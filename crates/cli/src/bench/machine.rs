@@ -72,6 +72,11 @@ pub(crate) fn meminfo(name: &str) -> Option<u64> {
     text.strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
 }
 
+/// The sum of some of its lines, of those that this kernel has.
+pub(crate) fn meminfo_sum(names: &[&str]) -> u64 {
+    names.iter().filter_map(|name| meminfo(name)).sum()
+}
+
 /// CPU time that the whole machine has spent, in milliseconds: everything on the first line of `/proc/stat` but idle,
 /// waiting for disks and time stolen by other machines (`proc_stat(5)`; its unit is `USER_HZ`, 100 on every Linux).
 pub(crate) fn cpu_ms() -> Option<f64> {

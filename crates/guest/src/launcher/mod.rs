@@ -241,9 +241,10 @@ impl Launcher {
     fn reap(&mut self) -> Result<(), PacketError> {
         while let Some(ended) = sys::wait_any() {
             if let Some(Live { sandbox, group }) = self.live.remove(&ended.pid) {
-                self.tell_end(sandbox, &ended, &group)?;
-                // After the engine was told: whoever waits for the end does not wait for this.
+                let told = self.tell_end(sandbox, &ended, &group);
+                // After the engine was told: whoever waits for the end does not wait for this. Also if it is gone.
                 self.groups.remove(&group);
+                told?;
             } else if let Some(index) = self.pending.iter().position(|pending| pending.pid == ended.pid) {
                 let pending = self.pending.swap_remove(index);
                 let failure = decode(&pending.read_status()).unwrap_or_else(|_| Failure {
@@ -275,10 +276,11 @@ impl Launcher {
             wait(pending.pid);
             self.groups.remove(&pending.group);
         }
-        self.groups.remove_all();
-        // Nothing is left that the journal would be needed for.
-        let _ = std::fs::remove_file(&self.journal);
-        let _ = self.journal.parent().map(std::fs::remove_dir);
+        // Nothing is left that the journal would be needed for; else the next engine goes by it.
+        if self.groups.remove_all() {
+            let _ = std::fs::remove_file(&self.journal);
+            let _ = self.journal.parent().map(std::fs::remove_dir);
+        }
     }
 }
 
