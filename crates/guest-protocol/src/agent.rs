@@ -35,7 +35,8 @@ pub struct Exec {
     pub stdio: [Stdio; 3],
     /// Most open files of the program (`RLIMIT_NOFILE`); 0 leaves what it inherits.
     pub open_files: u64,
-    /// Whether the last descriptor of the packet is a `cgroup.procs`, which the program enters before it is executed.
+    /// Whether the last descriptor of the packet is the `tasks` or `cgroup.procs` of a group, which the program enters before
+    /// it is executed.
     pub group: bool,
 }
 

@@ -28,7 +28,10 @@ impl Leaf {
         std::fs::create_dir(&path).ok()?;
         let leaf = Self { hierarchy, name, path };
         let flags = OFlags::WRONLY | OFlags::CLOEXEC;
-        let procs = rustix::fs::open(leaf.path.join("cgroup.procs"), flags, Mode::empty()).ok()?;
+        // Version 1: moving itself by `tasks`, a process does not wait for the lock that `cgroup.procs` takes, which is a grace
+        // period of RCU, 6 to 14 ms here, whenever nobody has moved anything for a while (`cgroup_procs_write_start`).
+        let open = |name: &str| rustix::fs::open(leaf.path.join(name), flags, Mode::empty());
+        let procs = open("tasks").or_else(|_| open("cgroup.procs")).ok()?;
         Some((leaf, procs))
     }
 

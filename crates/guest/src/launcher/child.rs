@@ -49,6 +49,10 @@ const AGENT_FILES: u64 = 256;
 fn prepare(create: &Create, policy: &Policy, privilege: Privilege, parts: &Parts<'_>) -> Result<Never, Failure> {
     // A host without this file, or one that refuses, is left as it is: nobody is promised it.
     let _ = super::create::write_proc("/proc/self/oom_score_adj", OOM_SCORE_ADJ);
+    // Version 1 lets in whoever has the id of its maker (`cgroup1_procs_write`): now, before this process gets others.
+    for door in parts.doors {
+        step("enter a control group", rustix::io::write(door, b"0").map(drop))?;
+    }
     go_on(parts, "wait for the ids to be mapped")?;
     // Until now this process's ids are unmapped, and what it creates would belong to nobody.
     if may_set_groups(privilege) {

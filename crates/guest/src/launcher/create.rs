@@ -45,6 +45,8 @@ pub(super) struct Parts<'a> {
     pub(super) status: &'a OwnedFd,
     /// The agent's end of its socket.
     pub(super) socket: &'a OwnedFd,
+    /// By which it enters its control groups.
+    pub(super) doors: &'a [OwnedFd],
 }
 
 impl Launcher {
@@ -57,7 +59,7 @@ impl Launcher {
             "make the agent's socket",
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None),
         )?;
-        let group = self.groups.take(&create.hierarchies)?;
+        let mut group = self.groups.take(&create.hierarchies)?;
         let cloned = self
             .network
             .take(&self.policy.sysctls)
@@ -65,8 +67,14 @@ impl Launcher {
         let pid = match cloned {
             Ok(Forked::Child) => {
                 drop((go_write, status_read, ours));
-                let parts =
-                    Parts { program: &self.agent, trees: &trees, go: &go_read, status: &status_write, socket: &theirs };
+                let parts = Parts {
+                    program: &self.agent,
+                    trees: &trees,
+                    go: &go_read,
+                    status: &status_write,
+                    socket: &theirs,
+                    doors: &group.doors,
+                };
                 child::run(create, &self.policy, self.privilege, &parts)
             }
             Ok(Forked::Parent(pid)) => pid,
@@ -81,6 +89,7 @@ impl Launcher {
             self.groups.remove(&group);
             return Err(failure);
         }
+        group.doors.clear();
         self.hierarchies.clone_from(&create.hierarchies);
         Ok(Pending { sandbox: create.sandbox, pid, status: status_read, agent: ours, group })
     }
@@ -88,20 +97,13 @@ impl Launcher {
     /// Gives a new first process its ids and its groups. It builds its root file system while it is moved into them.
     fn admit(&self, create: &Create, pid: i32, group: &Group, trees: &[OwnedFd], go: &OwnedFd) -> Result<(), Failure> {
         let go_on = || step("let the sandbox go on", rustix::io::write(go, b"g").map(drop));
-        // Version 1 lets an ordinary user move a process only as long as it has that user's id (`cgroup1_procs_write`).
-        let first = self.privilege == Privilege::SubordinateIds;
-        if first {
-            self.groups.enter(group, pid)?;
-        }
         map_ids(pid, create.ids)?;
         if create.idmapped {
             idmap(pid, trees)?;
         }
         go_on()?;
         self.groups.limit(group, &create.limits)?;
-        if !first {
-            self.groups.enter(group, pid)?;
-        }
+        self.groups.enter(group, pid)?;
         go_on()
     }
 }

@@ -36,7 +36,7 @@ pub(crate) struct Program<'a> {
     pub(crate) stdio: [BorrowedFd<'a>; 3],
     /// Standard input is a terminal, and becomes the controlling one.
     pub(crate) terminal: bool,
-    /// A `cgroup.procs` to enter.
+    /// The `tasks` or `cgroup.procs` of a group to enter.
     pub(crate) group: Option<BorrowedFd<'a>>,
     /// Most open files; 0 leaves what is inherited.
     pub(crate) open_files: u64,
