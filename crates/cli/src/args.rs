@@ -1,7 +1,8 @@
 //! The command line, as data. The comments of fields and variants are the help text.
 
-use crate::duration;
+use crate::bench::args::BenchArgs;
 use crate::values::{self, LocalFile, Variable};
+use crate::{duration, size};
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use computesdk::Network;
 use std::path::PathBuf;
@@ -14,6 +15,7 @@ Examples:
   echo 'print(1)' | compute run -
   compute run --lang sh -c 'wc -l \"$1\"' --file ./report.csv:/data/report.csv -- /data/report.csv
   compute run --timeout 30s --env MODE=test main.js -- --fast
+  compute run --memory 256MiB --cpu 0.5 --pids 64 untrusted.py
   compute run -o json -c 'print(1)' | jq .exitCode
 
 Exit codes:
@@ -25,7 +27,8 @@ Examples:
   compute run script.py            run a program in a fresh sandbox
   compute run -c 'print(6*7)'      run a line of code
   compute shell                    look around in a sandbox
-  compute doctor                   what isolation this machine offers, and how to get more";
+  compute doctor                   what isolation this machine offers, and how to get more
+  compute bench                    what a sandbox costs, beside none";
 
 /// Run other people's code in a sandbox on this machine: no daemon, no account, nothing downloaded.
 #[derive(Debug, Parser)]
@@ -58,6 +61,8 @@ pub(crate) enum Command {
     Shell(Box<ShellArgs>),
     /// Show what isolation this machine offers, and what to do about what is missing
     Doctor(DoctorArgs),
+    /// Measure sandboxes beside this machine without one
+    Bench(Box<BenchArgs>),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
 }
@@ -116,6 +121,9 @@ pub(crate) struct SandboxArgs {
     #[arg(long, value_parser = values::network)]
     pub(crate) network: Option<Network>,
 
+    #[command(flatten)]
+    pub(crate) limits: LimitArgs,
+
     /// Working directory in the sandbox, made if missing; default: /root
     #[arg(long, value_name = "DIR")]
     pub(crate) cwd: Option<String>,
@@ -134,6 +142,33 @@ pub(crate) struct SandboxArgs {
     /// Tell about sandbox, isolation, interpreter and times on standard error
     #[arg(short, long)]
     pub(crate) verbose: bool,
+}
+
+/// The part of the help text that tells of limits.
+const LIMITS: &str = "Limits";
+
+/// What the sandbox may use. What cannot be kept here is refused before anything is made.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct LimitArgs {
+    /// Memory, files included: 256MiB, 1.5GiB, 500MB, or bytes; default: what this machine has
+    #[arg(long, help_heading = LIMITS, value_name = "SIZE", value_parser = size::parse)]
+    pub(crate) memory: Option<u64>,
+
+    /// CPU time in cores: 0.5 is half of one; default: all of them
+    #[arg(long, help_heading = LIMITS, value_name = "CORES", value_parser = values::cores)]
+    pub(crate) cpu: Option<f64>,
+
+    /// Processes and threads at a time; default: 4096 where that can be kept
+    #[arg(long, help_heading = LIMITS, value_name = "N")]
+    pub(crate) pids: Option<u64>,
+
+    /// What the sandbox may write: 128MiB, 2GiB, or bytes; default: half of this machine's memory
+    #[arg(long, help_heading = LIMITS, value_name = "SIZE", value_parser = size::parse)]
+    pub(crate) disk: Option<u64>,
+
+    /// Open files of each process; default: 1024, which a process may raise
+    #[arg(long, help_heading = LIMITS, value_name = "N")]
+    pub(crate) max_open_files: Option<u64>,
 }
 
 /// Which interpreters the sandbox offers.

@@ -1,15 +1,18 @@
 //! `compute`: run code in a sandbox from a terminal.
 //!
 //! ```text
-//! args ──► commands/{run,shell,doctor,completions}
+//! args ──► commands/{run,shell,doctor,bench,completions}
 //!             │ program: what to run, in which language      session: provider, sandbox, signals
 //!             └► attach: streams, signals and the terminal, until the end ──► exit: the code to pass on
 //! ```
+//!
+//! `bench` stands apart: it measures a provider, and has a folder of its own.
 //!
 //! Start-up time counts: one thread, nothing parsed or built that the command does not need.
 
 mod args;
 mod attach;
+mod bench;
 mod commands;
 mod duration;
 mod exit;
@@ -17,6 +20,7 @@ mod printer;
 mod program;
 mod session;
 mod signals;
+mod size;
 mod stdio;
 mod terminal;
 mod values;

@@ -94,6 +94,12 @@ pub(crate) fn params(asked: &SandboxArgs) -> Result<CreateParams, Failure> {
         args::Isolation::Full => Isolation::Full,
         args::Isolation::Degraded => Isolation::Degraded,
     };
+    let resources = &mut params.options.resources;
+    resources.memory_bytes = asked.limits.memory;
+    resources.cpus = asked.limits.cpu;
+    resources.pids = asked.limits.pids;
+    resources.disk_bytes = asked.limits.disk;
+    resources.open_files = asked.limits.max_open_files;
     params.options.env.extend(asked.env.iter().map(|variable| (variable.name.clone(), variable.value.clone())));
     let cwd = asked.cwd.as_deref().unwrap_or(DEFAULT_CWD);
     for file in &asked.files {

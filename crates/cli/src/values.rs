@@ -47,6 +47,15 @@ pub(crate) fn network(text: &str) -> Result<Network, String> {
     }
 }
 
+/// A number of CPU cores.
+pub(crate) fn cores(text: &str) -> Result<f64, String> {
+    let plain = text.chars().all(|c| c.is_ascii_digit() || c == '.');
+    match text.parse::<f64>() {
+        Ok(cores) if plain && cores > 0.0 => Ok(cores),
+        _ => Err(String::from("expected a number of cores such as 0.5 or 2")),
+    }
+}
+
 impl LocalFile {
     /// Reads it; a relative remote path begins at `cwd`.
     pub(crate) fn read(&self, cwd: &str) -> std::io::Result<FileUpload> {
@@ -93,6 +102,15 @@ mod tests {
         assert_eq!(network("domain:a.org,b.org"), Ok(Network::Domain(vec!["a.org".into(), "b.org".into()])));
         assert_eq!(network("cidr:fd00::/8"), Ok(Network::Cidr(vec!["fd00::/8".into()])));
         assert!(network("cidr:").is_err() && network("host").is_err());
+    }
+
+    #[test]
+    fn cores_are_plain_numbers_above_nothing() {
+        assert_eq!(cores("0.5"), Ok(0.5));
+        assert_eq!(cores("2"), Ok(2.0));
+        for text in ["", "0", "-1", "inf", "nan", "1e3", "half"] {
+            assert!(cores(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@ fn help_texts() {
         ("run", &["run", "--help"]),
         ("shell", &["shell", "--help"]),
         ("doctor", &["doctor", "--help"]),
+        ("bench", &["bench", "--help"]),
         ("completions", &["completions", "--help"]),
     ] {
         let (code, stdout, stderr) = parts(&run(args));
@@ -33,13 +34,22 @@ fn refusals() {
         "run -c 1 --file here",
         "run -c 1 --network host",
         "run -c 1 --isolation some",
-        "run -c 1 --memory 1G",
+        "run -c 1 --memory lots",
+        "run -c 1 --memory 64KiB",
+        "run -c 1 --cpu 0",
+        "run -c 1 --pids 0",
+        "run -c 1 --disk 1",
+        "run -c 1 --max-open-files many",
         "run -c 1 -t -o json",
         "run -c 1 -t",
         "run /nonexistent.py",
         "run /",
         "run -c 1 --file /nonexistent:/x",
         "shell",
+        "bench -n 0",
+        "bench --only speed",
+        "bench --vs docker",
+        "bench --provider modal",
         "completions tcsh",
     ] {
         let args: Vec<&str> = line.split_whitespace().collect();

@@ -170,7 +170,7 @@ fn a_time_limit_keeps_the_output_so_far() {
     let started = Instant::now();
     let args = ["run", "--timeout", "500ms", "-c", "print('so far'); import time; time.sleep(1000)"];
     let output = expect(&args, 124, "so far\n");
-    assert_eq!(parts(&output).2, "killed: timed out after 500ms\n");
+    assert!(parts(&output).2.starts_with("killed: timed out after 500ms"), "{output:?}");
     assert!(started.elapsed() < Duration::from_secs(30));
 }
 

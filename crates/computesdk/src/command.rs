@@ -2,7 +2,9 @@
 
 use crate::ExecutionResult;
 use crate::run::{self, Running, Streams};
-use computesdk_core::{BoxRead, BoxWrite, Error, ErrorKind, ExitStatus, ProcessId, PtySize, Result, SandboxId, Signal};
+use computesdk_core::{
+    BoxRead, BoxWrite, Error, ErrorKind, ExitStatus, ProcessId, PtySize, Result, SandboxId, Signal, Usage,
+};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 use tokio::io::AsyncWriteExt as _;
@@ -10,8 +12,9 @@ use tokio::io::AsyncWriteExt as _;
 /// A live handle on a started command, from [`RunCommand::spawn`](crate::RunCommand::spawn) or
 /// [`RunCode::spawn`](crate::RunCode::spawn).
 ///
-/// Its output must be read: a command that nobody reads stops when the pipe is full. Dropping the handle closes its
-/// ends of the streams and leaves the command running, unless [`Command::kill_on_drop`] was set.
+/// Output that is not read yet is kept: on `local` up to 1 GiB of each stream (1 MiB in memory, the rest on disk), then the
+/// command waits. Dropping the handle closes its ends of the streams (a command that writes on gets SIGPIPE, as in a shell)
+/// and leaves the command running, unless [`Command::kill_on_drop`] was set.
 pub struct Command {
     running: Running,
     identity: (SandboxId, String),
@@ -145,6 +148,14 @@ impl Command {
         self.running.process.wait().await
     }
 
+    /// What it used; of a running one, what is known.
+    ///
+    /// # Errors
+    /// If the provider could not be asked.
+    pub async fn usage(&self) -> Result<Usage> {
+        self.running.process.usage().await
+    }
+
     /// Closes its standard input, reads what was not taken of its output, and returns when it has ended.
     /// Dropping the future kills it only after [`Command::kill_on_drop`].
     ///
@@ -157,7 +168,8 @@ impl Command {
         let output = run::gather(&*self.running.process, streams).await?;
         self.running.armed = false;
         let texts = (output.stdout, output.stderr);
-        Ok(ExecutionResult::new(self.identity.clone(), output.status, texts, self.started.elapsed()))
+        let time = self.started.elapsed();
+        Ok(ExecutionResult::new(self.identity.clone(), output.status, texts, time, output.usage))
     }
 }
 

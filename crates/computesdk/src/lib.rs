@@ -210,7 +210,7 @@ pub use computesdk_core::{
     BoxRead, BoxWrite, Capabilities, CreateOptions, DirEntry, EndCause, Error, ErrorKind, ExecOptions, ExitCause,
     ExitStatus, File, FileKind, FileStat, FileUpload, FilesystemSupport, IntoProvider, Isolation, Limits, ListFilter,
     Network, NetworkModes, OpenMode, ProcessId, Provider, PtySize, Reconnect, Resources, Result, Runtime, SandboxId,
-    SandboxInfo, SandboxStatus, Signal, StartFailure, Stdio, WatchEvent, WatchKind,
+    SandboxInfo, SandboxStatus, Signal, StartFailure, Stdio, Usage, WatchEvent, WatchKind,
 };
 /// The `local` provider: its configuration and its diagnosis.
 #[cfg(feature = "local")]

@@ -126,6 +126,27 @@ impl CreateParams {
         self.options.resources.cpus = Some(cpus);
         self
     }
+
+    /// Most processes and threads at a time. Default: the provider's, 4096 on `local` where that can be kept.
+    #[must_use]
+    pub fn pids(mut self, pids: u64) -> Self {
+        self.options.resources.pids = Some(pids);
+        self
+    }
+
+    /// Disk limit in bytes: of what the sandbox writes, not of its image.
+    #[must_use]
+    pub fn disk_bytes(mut self, bytes: u64) -> Self {
+        self.options.resources.disk_bytes = Some(bytes);
+        self
+    }
+
+    /// Most open files of one process.
+    #[must_use]
+    pub fn open_files(mut self, files: u64) -> Self {
+        self.options.resources.open_files = Some(files);
+        self
+    }
 }
 
 impl From<()> for CreateParams {

@@ -157,7 +157,12 @@ mod tests {
     use computesdk_core::{ExitStatus, StartFailure};
 
     fn output(cause: ExitCause, stderr: &str) -> Output {
-        Output { status: ExitStatus { cause }, stdout: Vec::new(), stderr: stderr.into() }
+        Output {
+            status: ExitStatus { cause },
+            stdout: Vec::new(),
+            stderr: stderr.into(),
+            usage: computesdk_core::Usage::default(),
+        }
     }
 
     #[test]

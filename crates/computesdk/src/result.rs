@@ -1,6 +1,6 @@
 //! What an execution gave.
 
-use computesdk_core::{Error, ErrorKind, ExitCause, ExitStatus, Result, SandboxId};
+use computesdk_core::{Error, ErrorKind, ExitCause, ExitStatus, Result, SandboxId, Usage};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -8,8 +8,9 @@ use std::time::Duration;
 /// What a command or a program wrote, and how it ended. A failure of the command is data here, not an error.
 ///
 /// Serialises as `stdout`, `stderr`, `exitCode`, `executionTime` (milliseconds, a number above 0), `sandboxId`,
-/// `provider`. If it did not end by a plain exit, `cause` is added (`signalled` with `signal`, `timedOut`,
-/// `notStarted` with `reason`, `sandboxEnded`).
+/// `provider`, and `usage` where something is known of it. If it did not end by a plain exit, `cause` is added
+/// (`signalled` with `signal`, `timedOut`, `outOfMemory`, `processLimit`, `diskFull`, `notStarted` with `reason`,
+/// `sandboxEnded`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "Wire", from = "Wire")]
 #[non_exhaustive]
@@ -28,6 +29,8 @@ pub struct ExecutionResult {
     pub provider: String,
     /// How it ended, with its cause.
     pub status: ExitStatus,
+    /// What it used.
+    pub usage: Usage,
     // Kept only where the text above lost something.
     raw_stdout: Option<Vec<u8>>,
     raw_stderr: Option<Vec<u8>>,
@@ -39,6 +42,7 @@ impl ExecutionResult {
         status: ExitStatus,
         (stdout, stderr): (Vec<u8>, Vec<u8>),
         execution_time: Duration,
+        usage: Usage,
     ) -> Self {
         let (stdout, raw_stdout) = text(stdout);
         let (stderr, raw_stderr) = text(stderr);
@@ -50,6 +54,7 @@ impl ExecutionResult {
             sandbox_id,
             provider,
             status,
+            usage,
             raw_stdout,
             raw_stderr,
         }
@@ -118,13 +123,38 @@ struct Wire {
     execution_time: f64,
     sandbox_id: SandboxId,
     provider: String,
+    #[serde(default, skip_serializing_if = "Usage::is_unknown")]
+    usage: Usage,
     #[serde(flatten)]
-    status: Option<ExitStatus>,
+    status: Option<WireStatus>,
+}
+
+/// The cause without its code, which stands in `exitCode`.
+#[derive(Serialize, Deserialize)]
+struct WireStatus {
+    cause: String,
+    #[serde(flatten)]
+    details: serde_json::Map<String, serde_json::Value>,
+}
+
+impl WireStatus {
+    fn of(status: ExitStatus) -> Option<Self> {
+        if matches!(status.cause, ExitCause::Exited { .. }) {
+            return None;
+        }
+        let mut value = serde_json::to_value(status).ok()?;
+        value.as_object_mut()?.remove("code");
+        serde_json::from_value(value).ok()
+    }
+
+    fn status(mut self, exit_code: i32) -> Option<ExitStatus> {
+        self.details.insert(String::from("code"), exit_code.into());
+        serde_json::from_value(serde_json::to_value(self).ok()?).ok()
+    }
 }
 
 impl From<ExecutionResult> for Wire {
     fn from(result: ExecutionResult) -> Self {
-        let plain = matches!(result.status.cause, ExitCause::Exited { .. });
         // Whole microseconds: no digits that were never measured, and never 0.
         let micros = (result.execution_time.as_secs_f64() * 1e6).round().max(1.0);
         Self {
@@ -134,7 +164,8 @@ impl From<ExecutionResult> for Wire {
             execution_time: micros / 1e3,
             sandbox_id: result.sandbox_id,
             provider: result.provider,
-            status: (!plain).then_some(result.status),
+            usage: result.usage,
+            status: WireStatus::of(result.status),
         }
     }
 }
@@ -147,7 +178,11 @@ impl From<Wire> for ExecutionResult {
             execution_time: Duration::try_from_secs_f64(millis / 1e3).unwrap_or(Duration::MAX),
             sandbox_id: wire.sandbox_id,
             provider: wire.provider,
-            status: wire.status.unwrap_or(ExitStatus::exited(wire.exit_code)),
+            status: wire
+                .status
+                .and_then(|status| status.status(wire.exit_code))
+                .unwrap_or(ExitStatus::exited(wire.exit_code)),
+            usage: wire.usage,
             stdout: wire.stdout,
             stderr: wire.stderr,
             raw_stdout: None,
@@ -167,6 +202,7 @@ mod tests {
             ExitStatus { cause },
             (stdout.to_vec(), b"warn\n".to_vec()),
             Duration::from_micros(1_234_567),
+            Usage::default(),
         )
     }
 
@@ -189,7 +225,15 @@ mod tests {
         assert_eq!(json(ExitCause::TimedOut)["exitCode"], 124);
         assert_eq!(json(ExitCause::Signalled { signal: 9 })["signal"], 9);
         assert_eq!(json(ExitCause::NotStarted { reason: StartFailure::NotFound })["reason"], "notFound");
-        for cause in [ExitCause::TimedOut, ExitCause::Signalled { signal: 9 }, ExitCause::SandboxEnded] {
+        assert_eq!(json(ExitCause::OutOfMemory { code: 137 })["cause"], "outOfMemory");
+        assert_eq!(json(ExitCause::OutOfMemory { code: 137 }).get("code"), None);
+        for cause in [
+            ExitCause::TimedOut,
+            ExitCause::Signalled { signal: 9 },
+            ExitCause::SandboxEnded,
+            ExitCause::OutOfMemory { code: 137 },
+            ExitCause::NotStarted { reason: StartFailure::NotFound },
+        ] {
             let back: ExecutionResult = serde_json::from_value(json(cause)).unwrap();
             assert_eq!(back.status.cause, cause);
         }
@@ -199,7 +243,8 @@ mod tests {
     fn a_time_is_never_zero_and_never_wraps() {
         let time = |duration| {
             let who = (SandboxId::new("sb-1"), String::new());
-            let result = ExecutionResult::new(who, ExitStatus::exited(0), (Vec::new(), Vec::new()), duration);
+            let result =
+                ExecutionResult::new(who, ExitStatus::exited(0), (Vec::new(), Vec::new()), duration, Usage::default());
             serde_json::to_value(result).unwrap()["executionTime"].as_f64().unwrap()
         };
         assert!(time(Duration::ZERO) > 0.0);

@@ -9,6 +9,7 @@
 
 use computesdk_core::{
     BoxRead, BoxWrite, Error, ErrorKind, ExecOptions, ExitStatus, Process, Result, Sandbox as CoreSandbox, Signal,
+    Usage,
 };
 use futures_util::future::{Either, select, try_join4};
 use std::pin::pin;
@@ -92,6 +93,7 @@ pub(crate) struct Output {
     pub(crate) status: ExitStatus,
     pub(crate) stdout: Vec<u8>,
     pub(crate) stderr: Vec<u8>,
+    pub(crate) usage: Usage,
 }
 
 /// Feeds, drains and waits, all at once.
@@ -106,7 +108,8 @@ pub(crate) async fn gather(process: &dyn Process, streams: Streams<'_>) -> Resul
     let stderr = drain(streams.stderr, exited.clone(), streams.on_stderr);
     let stdin = feed(streams.stdin, exited);
     let (status, stdout, stderr, ()) = try_join4(wait, stdout, stderr, stdin).await?;
-    Ok(Output { status, stdout, stderr })
+    let usage = process.usage().await?;
+    Ok(Output { status, stdout, stderr, usage })
 }
 
 /// Writes all input and closes it. A process that does not read it, or has ended, is no error.

@@ -117,7 +117,8 @@ impl<'a> RunCode<'a> {
         {
             return Err(error.with_provider(provider).with_context("sandbox_id", id.as_str()));
         }
-        Ok(ExecutionResult::new((id, provider), output.status, (output.stdout, output.stderr), started.elapsed()))
+        let texts = (output.stdout, output.stderr);
+        Ok(ExecutionResult::new((id, provider), output.status, texts, started.elapsed(), output.usage))
     }
 
     /// Decides the language, checks everything, and puts the program in place.

@@ -3,7 +3,7 @@
 use crate::request::{Request, request_methods};
 use crate::run::{self, Streams};
 use crate::{Command, ExecutionResult, Sandbox, check};
-use computesdk_core::{ExitCause, ExitStatus, PtySize, Result, Stdio};
+use computesdk_core::{ExitCause, ExitStatus, PtySize, Result, Stdio, Usage};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use std::future::IntoFuture;
@@ -80,7 +80,8 @@ impl<'a> RunCommand<'a> {
         let output = run::gather(process, streams).await?;
         running.armed = false;
         let identity = request.sandbox.identity();
-        Ok(ExecutionResult::new(identity, output.status, (output.stdout, output.stderr), started.elapsed()))
+        let texts = (output.stdout, output.stderr);
+        Ok(ExecutionResult::new(identity, output.status, texts, started.elapsed(), output.usage))
     }
 
     async fn start_in_background(self) -> Result<ExecutionResult> {
@@ -106,7 +107,8 @@ impl<'a> RunCommand<'a> {
             _ => ExitStatus::exited(0),
         };
         let identity = request.sandbox.identity();
-        Ok(ExecutionResult::new(identity, status, (Vec::new(), Vec::new()), started.elapsed()))
+        let texts = (Vec::new(), Vec::new());
+        Ok(ExecutionResult::new(identity, status, texts, started.elapsed(), Usage::default()))
     }
 }
 

@@ -1,7 +1,9 @@
 //! One sandbox.
 
 use crate::{Filesystem, IntoArgs, RunCode, RunCommand, SandboxGuard, detect};
-use computesdk_core::{EndCause, ErrorKind, Provider, Result, Runtime, Sandbox as CoreSandbox, SandboxId, SandboxInfo};
+use computesdk_core::{
+    EndCause, ErrorKind, Provider, Result, Runtime, Sandbox as CoreSandbox, SandboxId, SandboxInfo, Usage,
+};
 use std::fmt;
 use std::sync::Arc;
 use tokio::sync::OnceCell;
@@ -109,6 +111,14 @@ impl Sandbox {
     /// If the provider could not be asked.
     pub async fn wait(&self) -> Result<EndCause> {
         self.inner.core.wait().await
+    }
+
+    /// What it has used so far, or in all. What the provider cannot tell is `None`.
+    ///
+    /// # Errors
+    /// If the provider could not be asked.
+    pub async fn usage(&self) -> Result<Usage> {
+        self.as_core().usage().await
     }
 
     /// Its files.

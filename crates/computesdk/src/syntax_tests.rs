@@ -8,7 +8,12 @@ const DIRECTORY: &str = "/tmp/.computesdk-run-0";
 
 fn classify(runtime: Runtime, code: i32, stderr: &str) -> Option<Error> {
     let main = format!("{DIRECTORY}/{}", if runtime == Runtime::Python { "main.py" } else { "main.js" });
-    let output = Output { status: ExitStatus::exited(code), stdout: Vec::new(), stderr: stderr.into() };
+    let output = Output {
+        status: ExitStatus::exited(code),
+        stdout: Vec::new(),
+        stderr: stderr.into(),
+        usage: computesdk_core::Usage::default(),
+    };
     error(runtime, &main, &output)
 }
 

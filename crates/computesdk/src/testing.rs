@@ -128,6 +128,9 @@ impl Sandbox for HostSandbox {
             timeout: Duration::MAX,
             name: self.name.clone(),
             isolation: None,
+            usage: Usage::default(),
+            last_output: None,
+            notices: Vec::new(),
             end,
             metadata: BTreeMap::new(),
         })
@@ -160,6 +163,10 @@ impl Sandbox for HostSandbox {
         let mut end = self.end.subscribe();
         let end = end.wait_for(Option::is_some).await.unwrap().clone();
         Ok(end.unwrap())
+    }
+
+    async fn usage(&self) -> Result<Usage> {
+        Ok(Usage::default())
     }
 
     async fn terminate(&self) -> Result<()> {
@@ -269,6 +276,10 @@ impl Process for HostProcess {
         let mut status = self.status.clone();
         let status = *status.wait_for(Option::is_some).await.unwrap();
         Ok(status.unwrap())
+    }
+
+    async fn usage(&self) -> Result<Usage> {
+        Ok(Usage::default())
     }
 }
 

@@ -7,7 +7,7 @@
 //! * [`provider`]: the traits [`Provider`], [`Sandbox`], [`Process`], [`Files`].
 //! * [`options`]: what a caller may ask for. [`capability`]: what a provider can keep, as data. Asking for more is
 //!   refused by [`Capabilities::check`] *before* anything is created, naming the option.
-//! * [`status`]: how processes and sandboxes end. A command's failure is data; only our own failures are errors.
+//! * [`usage`]: what they used. [`status`]: how processes and sandboxes end. A command's failure is data; only our own failures are errors.
 //! * [`error`]: the one error type, with a kind, the operation, context and its cause.
 //!
 //! This crate does no I/O, starts no tasks and knows no other crate of the project.
@@ -21,6 +21,7 @@ pub mod provider;
 pub mod runtime;
 pub mod status;
 pub mod time;
+pub mod usage;
 
 pub use async_trait::async_trait;
 pub use capability::{Capabilities, FilesystemSupport, Limits, NetworkModes, Reconnect};
@@ -31,3 +32,4 @@ pub use options::{CreateOptions, ExecOptions, FileUpload, Isolation, ListFilter,
 pub use provider::{BoxRead, BoxWrite, File, Files, IntoProvider, Process, Provider, Sandbox, WatchStream};
 pub use runtime::Runtime;
 pub use status::{EndCause, ExitCause, ExitStatus, SandboxInfo, SandboxStatus, Signal, StartFailure};
+pub use usage::Usage;

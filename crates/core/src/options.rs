@@ -47,17 +47,19 @@ pub enum Isolation {
     Degraded,
 }
 
-/// Limits and devices. `None` asks for nothing.
+/// Limits and devices. `None` asks for nothing. What has limits ends, or is refused, with the cause named
+/// ([`ExitCause::OutOfMemory`](crate::ExitCause::OutOfMemory) and its kind).
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Resources {
-    /// Memory limit in bytes.
+    /// Memory limit in bytes: processes, files in memory, and the kernel's memory on their behalf. On `local`, whose disk
+    /// is memory, at least 8 MiB.
     pub memory_bytes: Option<u64>,
     /// CPU limit in cores; 0.5 is half of one.
     pub cpus: Option<f64>,
-    /// Most processes and threads at a time.
+    /// Most processes and threads at a time. Default: the provider's, 4096 on `local` where that can be kept.
     pub pids: Option<u64>,
-    /// Disk limit in bytes.
+    /// Disk limit in bytes: of what the sandbox writes, not of its image.
     pub disk_bytes: Option<u64>,
     /// Most open files of one process.
     pub open_files: Option<u64>,

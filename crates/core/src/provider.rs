@@ -11,7 +11,7 @@
 
 use crate::{
     Capabilities, CreateOptions, DirEntry, EndCause, ExecOptions, ExitStatus, FileStat, ListFilter, OpenMode,
-    ProcessId, PtySize, Result, SandboxId, SandboxInfo, Signal, WatchEvent,
+    ProcessId, PtySize, Result, SandboxId, SandboxInfo, Signal, Usage, WatchEvent,
 };
 use async_trait::async_trait;
 use std::collections::BTreeMap;
@@ -94,6 +94,12 @@ pub trait Sandbox: Send + Sync + fmt::Debug {
     /// If the provider could not be asked.
     async fn wait(&self) -> Result<EndCause>;
 
+    /// What it has used so far, or in all.
+    ///
+    /// # Errors
+    /// If the provider could not be asked.
+    async fn usage(&self) -> Result<Usage>;
+
     /// Ends it and everything in it, and returns when nothing of it runs any more. Doing so twice is fine.
     ///
     /// # Errors
@@ -139,6 +145,12 @@ pub trait Process: Send + Sync + fmt::Debug {
     /// # Errors
     /// If the provider could not be asked.
     async fn wait(&self) -> Result<ExitStatus>;
+
+    /// What it used; of a running one, what is known.
+    ///
+    /// # Errors
+    /// If the provider could not be asked.
+    async fn usage(&self) -> Result<Usage>;
 }
 
 /// An open file; positions and lengths are bytes.

@@ -1,6 +1,6 @@
 //! How processes and sandboxes end, and what is known of a sandbox while it lives.
 
-use crate::{Runtime, SandboxId};
+use crate::{Runtime, SandboxId, Usage};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -70,6 +70,21 @@ pub enum ExitCause {
     },
     /// Its own time limit passed and it was killed.
     TimedOut,
+    /// It failed after the kernel had killed it, or something that it started, because memory ran out.
+    OutOfMemory {
+        /// As a shell would report its own end: 137 if it was killed itself.
+        code: i32,
+    },
+    /// It failed after a process or thread could not be made because of the sandbox's limit.
+    ProcessLimit {
+        /// As a shell would report its end.
+        code: i32,
+    },
+    /// It failed, and the sandbox's disk is full.
+    DiskFull {
+        /// As a shell would report its end.
+        code: i32,
+    },
     /// It was never started.
     NotStarted {
         /// Why not.
@@ -95,11 +110,14 @@ impl ExitStatus {
     }
 
     /// The code a shell would report: the exit code, 128+N for signal N, 124 for a time limit, 126 or 127 if it was
-    /// not started, 137 if its sandbox ended.
+    /// not started, 137 if its sandbox ended. A limit that was met changes nothing about it.
     #[must_use]
     pub const fn code(self) -> i32 {
         match self.cause {
-            ExitCause::Exited { code } => code,
+            ExitCause::Exited { code }
+            | ExitCause::OutOfMemory { code }
+            | ExitCause::ProcessLimit { code }
+            | ExitCause::DiskFull { code } => code,
             ExitCause::Signalled { signal } => 128 + signal,
             ExitCause::TimedOut => 124,
             ExitCause::NotStarted { reason } => reason.exit_code(),
@@ -124,6 +142,12 @@ pub enum EndCause {
         /// That process's exit code, 128+N for signal N.
         code: i32,
     },
+    /// Memory ran out: its main process failed for it, or the sandbox's own first process was killed.
+    OutOfMemory,
+    /// Its main process failed after the limit of processes was met.
+    ProcessLimit,
+    /// Its main process failed with a full disk.
+    DiskFull,
     /// Its lifetime passed.
     TimedOut,
     /// Somebody called `destroy`, `kill` or `terminate`.
@@ -139,6 +163,9 @@ impl fmt::Display for EndCause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Exited { code } => write!(f, "its main process exited with code {code}"),
+            Self::OutOfMemory => f.write_str("out of memory"),
+            Self::ProcessLimit => f.write_str("its limit of processes was reached"),
+            Self::DiskFull => f.write_str("its disk was full"),
             Self::TimedOut => f.write_str("its lifetime passed"),
             Self::Terminated => f.write_str("it was destroyed"),
             Self::HostLost { reason } => write!(f, "host lost: {reason}"),
@@ -154,7 +181,7 @@ pub enum SandboxStatus {
     Running,
     /// It ended as asked: destroyed, timed out, or its main process exited with 0.
     Stopped,
-    /// It ended badly: its main process failed, or the host was lost.
+    /// It ended badly: its main process failed, a limit was met, or the host was lost.
     Error,
 }
 
@@ -165,7 +192,13 @@ impl SandboxStatus {
         match end {
             None => Self::Running,
             Some(EndCause::Exited { code: 0 } | EndCause::TimedOut | EndCause::Terminated) => Self::Stopped,
-            Some(EndCause::Exited { .. } | EndCause::HostLost { .. }) => Self::Error,
+            Some(
+                EndCause::Exited { .. }
+                | EndCause::OutOfMemory
+                | EndCause::ProcessLimit
+                | EndCause::DiskFull
+                | EndCause::HostLost { .. },
+            ) => Self::Error,
         }
     }
 }
@@ -207,6 +240,15 @@ pub struct SandboxInfo {
     /// Why it ended; absent while it lives.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end: Option<EndCause>,
+    /// What it has used so far, or in all.
+    #[serde(default, skip_serializing_if = "Usage::is_unknown")]
+    pub usage: Usage,
+    /// Once it has ended: the end of the output of its main process, else of the process that was started last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_output: Option<String>,
+    /// What whoever looks should know: output that is held back because nobody reads it, for one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notices: Vec<String>,
     /// The caller's own notes, see [`CreateOptions::metadata`](crate::CreateOptions::metadata).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub metadata: BTreeMap<String, String>,
@@ -238,6 +280,9 @@ mod tests {
             name: None,
             isolation: None,
             end: None,
+            usage: Usage::default(),
+            last_output: None,
+            notices: Vec::new(),
             metadata: BTreeMap::new(),
         };
         assert_eq!(

@@ -61,6 +61,32 @@ pub mod ms {
     }
 }
 
+/// `#[serde(with = "computesdk_core::time::seconds")]` for an optional [`Duration`] in seconds, to the microsecond.
+pub mod seconds {
+    use super::{Deserializer, Duration, Serializer};
+    use serde::Deserialize as _;
+
+    /// Writes seconds as a number.
+    ///
+    /// # Errors
+    /// Those of the serializer.
+    pub fn serialize<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+        match duration {
+            Some(duration) => serializer.serialize_some(&((duration.as_secs_f64() * 1e6).round() / 1e6)),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    /// Reads seconds.
+    ///
+    /// # Errors
+    /// If the value is not a non-negative number.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+        let seconds = Option::<f64>::deserialize(deserializer)?;
+        seconds.map(|seconds| Duration::try_from_secs_f64(seconds).map_err(serde::de::Error::custom)).transpose()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

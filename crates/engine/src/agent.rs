@@ -5,9 +5,10 @@
 
 use crate::exec::ExecEnd;
 use crate::launcher::within;
+use crate::record::Record;
 use crate::socket::Socket;
 use crate::{End, EngineError, Refused};
-use computesdk_guest_protocol::agent::{Answer, Ask, Exec, Exit, FromAgent, ToAgent};
+use computesdk_guest_protocol::agent::{Answer, Ask, Exec, FromAgent, ToAgent};
 use computesdk_guest_protocol::packet::PacketError;
 use std::collections::HashMap;
 use std::io;
@@ -37,9 +38,16 @@ pub(crate) struct Agent {
 #[derive(Debug, Default)]
 struct State {
     starting: HashMap<u32, oneshot::Sender<Started>>,
-    running: HashMap<u32, watch::Sender<Option<ExecEnd>>>,
+    running: HashMap<u32, Running>,
     asked: HashMap<u32, oneshot::Sender<Answered>>,
     ended: Option<End>,
+}
+
+/// A program that was asked for.
+#[derive(Debug)]
+struct Running {
+    end: watch::Sender<Option<ExecEnd>>,
+    record: Arc<Record>,
 }
 
 impl Agent {
@@ -86,20 +94,24 @@ impl Agent {
                 state.running.remove(&exec);
                 let _ = starting.send(Err(Refused { refusal, errno }));
             }
-            FromAgent::Exited { exec, exit } => {
-                let running = self.lock().running.remove(&exec).ok_or("a program that does not run")?;
-                let end = match exit {
-                    Exit::Code(code) => ExecEnd::Exited { code: code & 0xff },
-                    Exit::Signal(signal) => ExecEnd::Signalled { signal: signal & 0x7f },
+            FromAgent::Exited { exec, exit, usage } => {
+                let (running, alone) = {
+                    let mut state = self.lock();
+                    let running = state.running.remove(&exec).ok_or("a program that does not run")?;
+                    (running, state.running.is_empty())
                 };
+                let end = running.record.judge(exit, usage, alone);
                 // The deadline's task may have said "timed out" already; the first word stands.
-                running.send_if_modified(|place| {
+                running.end.send_if_modified(|place| {
                     let first = place.is_none();
                     place.get_or_insert(end);
                     first
                 });
             }
             FromAgent::Answer { call, answer } => {
+                if call >= self.next.load(Ordering::Relaxed) {
+                    return Err("an answer to what was not asked");
+                }
                 // Nobody waits any more for one that took too long.
                 if let Some(asked) = self.lock().asked.remove(&call) {
                     let _ = asked.send((answer, fd));
@@ -117,7 +129,7 @@ impl Agent {
         state.starting.clear();
         state.asked.clear();
         for running in std::mem::take(&mut state.running).into_values() {
-            running.send_if_modified(|place| {
+            running.end.send_if_modified(|place| {
                 let first = place.is_none();
                 place.get_or_insert(ExecEnd::SandboxEnded);
                 first
@@ -125,14 +137,20 @@ impl Agent {
         }
     }
 
-    /// Starts a program; `request` describes it, all but its number. Returns the number, a watch on its end, and the
-    /// master side of its terminal if it has one.
+    /// A number for the next program.
+    pub(crate) fn next_number(&self) -> u32 {
+        self.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Starts a program; `request` describes it, all but its number. Returns a watch on its end, and the master side of
+    /// its terminal if it has one.
     pub(crate) async fn exec(
         &self,
         mut request: Exec,
         fds: Vec<OwnedFd>,
-    ) -> Result<(u32, watch::Sender<Option<ExecEnd>>, Option<OwnedFd>), EngineError> {
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        record: &Arc<Record>,
+    ) -> Result<(watch::Sender<Option<ExecEnd>>, Option<OwnedFd>), EngineError> {
+        let number = record.number;
         request.exec = number;
         let (started, receive) = oneshot::channel();
         let (end, _) = watch::channel(None);
@@ -142,7 +160,7 @@ impl Agent {
                 return Err(EngineError::Ended(end.clone()));
             }
             state.starting.insert(number, started);
-            state.running.insert(number, end.clone());
+            state.running.insert(number, Running { end: end.clone(), record: Arc::clone(record) });
         }
         let sent = self.socket.send(&ToAgent::Exec(request), &fds).await;
         // The sandbox has them now; our copies would keep its pipes open.
@@ -151,7 +169,7 @@ impl Agent {
             return Err(EngineError::Ended(self.ended_or_gone()));
         }
         match within(&self.runtime, ANSWER_WITHIN, receive).await {
-            Some(Ok(Ok(terminal))) => Ok((number, end, terminal)),
+            Some(Ok(Ok(terminal))) => Ok((end, terminal)),
             Some(Ok(Err(refused))) => Err(EngineError::Refused(refused)),
             Some(Err(_)) => Err(EngineError::Ended(self.ended_or_gone())),
             None => Err(EngineError::NoAnswer(ANSWER_WITHIN)),
@@ -160,8 +178,8 @@ impl Agent {
 
     /// From now on, the end of this program is told to `end` instead.
     pub(crate) fn replace_end(&self, exec: u32, end: watch::Sender<Option<ExecEnd>>) {
-        if let Some(place) = self.lock().running.get_mut(&exec) {
-            *place = end;
+        if let Some(running) = self.lock().running.get_mut(&exec) {
+            running.end = end;
         }
     }
 
@@ -173,7 +191,7 @@ impl Agent {
 
     /// Asks about files or sockets.
     pub(crate) async fn ask(&self, ask: Ask, fds: Vec<OwnedFd>) -> Result<Answered, EngineError> {
-        let call = self.next.fetch_add(1, Ordering::Relaxed);
+        let call = self.next_number();
         let limit = match ask {
             Ask::List { .. } | Ask::Remove { .. } | Ask::Rename { .. } => WALK_WITHIN,
             _ => ANSWER_WITHIN,

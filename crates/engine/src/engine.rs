@@ -5,13 +5,15 @@
 //! launcher, and every sandbox with it, ends when the last handle is dropped, when [`Engine::shut_down`] is called, or
 //! when this process ends, however it ends.
 
+use crate::cgroup::{self, Groups};
 use crate::host::{self, Host, failed};
 use crate::image::HostImage;
 use crate::journal::Journal;
 use crate::launcher::Launcher;
 use crate::rung::{Attempt, PrivilegeName};
 use crate::sandbox::Shared;
-use crate::{EngineError, Rung, Sandbox, SandboxSpec, ids, rung};
+use crate::stream::{Drains, Store};
+use crate::{EngineError, KeptLimits, Rung, Sandbox, SandboxSpec, ids, rung};
 use computesdk_guest_protocol::launcher::{Create, Layer, OwnedDir};
 use std::fmt;
 use std::fs::File;
@@ -39,6 +41,12 @@ pub struct EngineOptions {
     pub node: Option<PathBuf>,
     /// Accept an empty `/proc` where the kernel refuses a fresh one.
     pub degraded: bool,
+    /// The control group below which those of the sandboxes are made, as it stands in `/proc/PID/cgroup`. Default:
+    /// `COMPUTESDK_CGROUP`, else the own one where that can be written.
+    pub cgroup: Option<PathBuf>,
+    /// Most bytes of one stream that are set aside while nobody reads it; a program that writes more then waits. At
+    /// least 1 MiB, which stays in memory; the rest goes to a nameless file below `state_dir`. Default: 1 GiB.
+    pub unread_output_bytes: Option<u64>,
 }
 
 /// A running engine. Clones are handles of the same one.
@@ -61,6 +69,9 @@ pub(crate) struct Inner {
     pub(crate) next: AtomicU64,
     pub(crate) stop: Mutex<Option<oneshot::Sender<()>>>,
     pub(crate) stopped: watch::Receiver<bool>,
+    pub(crate) groups: Arc<Groups>,
+    pub(crate) drains: Arc<Drains>,
+    pub(crate) store: Store,
 }
 
 impl fmt::Debug for Inner {
@@ -109,26 +120,37 @@ impl Engine {
         attempt.is_some_and(|attempt| attempt.privilege != PrivilegeName::SingleId)
     }
 
+    /// Which limits can be kept here, as far as can be told without starting.
+    #[must_use]
+    pub fn will_keep(options: &EngineOptions) -> KeptLimits {
+        KeptLimits::of(&cgroup::find(options.cgroup.as_deref()))
+    }
+
     /// Makes a sandbox. Dropping the future undoes it.
     ///
     /// # Errors
-    /// [`EngineError::Create`] with the step that failed, nothing being left; [`EngineError::HostLost`] if the launcher
+    /// [`EngineError::Invalid`] for a limit that makes no sense and [`EngineError::NoLimit`] for one that cannot be kept
+    /// here, before anything is made; [`EngineError::Create`] with the step that failed, nothing being left; [`EngineError::HostLost`] if the launcher
     /// is gone.
     pub async fn create(&self, spec: &SandboxSpec) -> Result<Sandbox, EngineError> {
         let inner = &self.inner;
         inner.check_process()?;
+        spec.limits.check()?;
+        let plan = inner.groups.plan(&spec.limits)?;
         let number = inner.next.fetch_add(1, Ordering::Relaxed);
         inner.journal.will_create(number)?;
         let (ids, range) = inner.ids()?;
-        let shared =
-            Shared::new(number, Arc::clone(&inner.launcher), Arc::downgrade(inner), inner.runtime.clone(), range);
+        let shared = Shared::new(number, inner, range);
         let create = Create {
             sandbox: number,
             hostname: HOSTNAME.to_owned(),
             ids,
             idmapped: inner.attempt.idmapped,
             layers: wire_layers(&inner.image, inner.attempt.idmapped),
-            disk_bytes: 0,
+            disk_bytes: spec.limits.disk_bytes.unwrap_or(0),
+            hierarchies: plan.hierarchies,
+            limits: plan.limits,
+            open_files: spec.limits.open_files.unwrap_or(0),
             without_proc: inner.attempt.without_proc,
         };
         let fresh = inner.launcher.create(&shared, create).await?;

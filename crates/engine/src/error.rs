@@ -62,6 +62,12 @@ pub enum EngineError {
         /// What is wrong with it.
         problem: String,
     },
+    /// A limit that cannot be kept here; nothing was made.
+    #[error("the limit `{limit}` cannot be kept on this machine; nothing was created")]
+    NoLimit {
+        /// Which.
+        limit: &'static str,
+    },
     /// A sandbox could not be made; nothing of it is left.
     #[error("{}", describe(.0))]
     Create(Failure),
@@ -103,11 +109,18 @@ impl EngineError {
         move |source| Self::Host { what, source }
     }
 
+    /// This process may not have more open files: a descriptor that was sent to it was lost (`unix(7)`).
+    pub(crate) fn no_room(what: &str) -> Self {
+        let source = io::Error::from_raw_os_error(rustix::io::Errno::MFILE.raw_os_error());
+        Self::Host { what: format!("{what}: this process has too many open files (`ulimit -n`)"), source }
+    }
+
     /// What the reader can do about it, if that is known.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::NoIsolation(failures) => failures.iter().rev().find_map(|failure| failure.hint.clone()),
+            Self::NoLimit { .. } => Some(crate::cgroup::advice()),
             _ => None,
         }
     }

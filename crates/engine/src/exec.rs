@@ -1,15 +1,18 @@
 //! One program in a sandbox.
 //!
 //! Its pipes are made here and only their far ends go in: nothing is copied on the way, and nothing of the caller's own
-//! (terminal, files) is ever handed to the sandbox. Its time limit is kept here: when it passes, the whole session of the
-//! program is killed by the agent, and if the agent does not say so within [`OBEY_WITHIN`], the sandbox is.
+//! (terminal, files) is ever handed to the sandbox. Its time limit is kept here: when it passes, everything in the program's
+//! control group is killed from outside; where it has none, its session is, by the agent. If that is not done within
+//! [`OBEY_WITHIN`], the sandbox is ended.
 
 use crate::agent::Agent;
+use crate::record::Record;
 use crate::sandbox::Shared;
-use crate::stream::{ReadStream, Terminal, WriteStream};
-use crate::{End, EngineError, descriptor, sys};
+use crate::stream::{Drains, Output, ReadStream, SharedTally, Store, Terminal, WriteStream};
+use crate::{End, EngineError, descriptor};
 use computesdk_guest_protocol::agent;
 use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::Signal;
 use rustix::termios::{Winsize, tcsetwinsize};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -17,9 +20,12 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
-/// How long an agent may take to kill a program before its sandbox is killed instead.
+/// How long the end of a program whose time is up may take before its sandbox is ended instead.
 const OBEY_WITHIN: Duration = Duration::from_secs(5);
+/// Time between two looks at a group that is being killed.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// `MAX_ARG_STRLEN` of the kernel (`execve(2)`): one argument with its NUL.
 const MAX_STRING: usize = 128 * 1024;
@@ -73,16 +79,71 @@ pub enum ExecEnd {
     },
     /// Its time limit passed.
     TimedOut,
+    /// It failed after the kernel had killed it, or something that it started, because memory ran out.
+    OutOfMemory {
+        /// As a shell would report its own end: 137 if it was killed itself.
+        code: i32,
+    },
+    /// It failed after a process or thread could not be made because of the limit.
+    ProcessLimit {
+        /// As a shell would report it.
+        code: i32,
+    },
+    /// It failed, and the writable part of the file system is full.
+    DiskFull {
+        /// As a shell would report it.
+        code: i32,
+    },
     /// Its sandbox ended first.
     SandboxEnded,
 }
 
-/// A program that was started. Dropping it leaves the program running.
+impl ExecEnd {
+    /// As a shell would report it: 128+N for signal N, 124 for a time limit, 137 if the sandbox ended.
+    #[must_use]
+    pub fn code(self) -> i32 {
+        match self {
+            Self::Exited { code }
+            | Self::OutOfMemory { code }
+            | Self::ProcessLimit { code }
+            | Self::DiskFull { code } => code,
+            Self::Signalled { signal } => 128 + signal,
+            Self::TimedOut => 124,
+            Self::SandboxEnded => 128 + 9,
+        }
+    }
+}
+
+/// What a program used. `None` is not known (yet).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct ExecUsage {
+    /// The largest resident set of it or of a descendant that it waited for, as the sandbox told at its end.
+    pub peak_memory_bytes: Option<u64>,
+    /// CPU time of the same.
+    pub cpu_time: Option<Duration>,
+    /// Bytes of output that left the sandbox, both streams together.
+    pub output_bytes: u64,
+}
+
+/// What a program needs of its sandbox and engine to be started.
+#[derive(Debug)]
+pub(crate) struct Surroundings<'a> {
+    pub(crate) agent: &'a Arc<Agent>,
+    pub(crate) runtime: &'a Handle,
+    pub(crate) sandbox: Weak<Shared>,
+    pub(crate) drains: &'a Drains,
+    pub(crate) store: &'a Store,
+    pub(crate) open_files: u64,
+}
+
+/// A program that was started. Dropping it leaves the program running; output that nobody has taken then goes nowhere.
 #[derive(Debug)]
 pub struct Exec {
     number: u32,
     agent: Arc<Agent>,
     end: watch::Receiver<Option<ExecEnd>>,
+    record: Arc<Record>,
     terminal: Option<Terminal>,
     streams: Mutex<Streams>,
 }
@@ -90,8 +151,15 @@ pub struct Exec {
 #[derive(Debug, Default)]
 struct Streams {
     stdin: Option<WriteStream>,
-    stdout: Option<ReadStream>,
-    stderr: Option<ReadStream>,
+    stdout: Option<Arc<Output>>,
+    stderr: Option<Arc<Output>>,
+}
+
+impl Drop for Exec {
+    fn drop(&mut self) {
+        let streams = self.streams.get_mut().unwrap_or_else(PoisonError::into_inner);
+        [&streams.stdout, &streams.stderr].into_iter().flatten().for_each(|output| output.abandon());
+    }
 }
 
 /// Waits for the end of a program, without holding its streams.
@@ -105,38 +173,43 @@ impl ExecWatch {
 }
 
 impl Exec {
-    pub(crate) async fn start(
-        agent: &Arc<Agent>,
-        spec: ExecSpec,
-        runtime: &Handle,
-        sandbox: Weak<Shared>,
-    ) -> Result<Self, EngineError> {
-        let request = check(&spec)?;
+    pub(crate) async fn start(around: Surroundings<'_>, record: Record, spec: ExecSpec) -> Result<Self, EngineError> {
+        let mut request = check(&spec)?;
+        request.open_files = around.open_files;
         let mut inside = Vec::new();
         let mut streams = Streams::default();
         if spec.pty.is_none() {
-            streams = open_pipes(spec.stdio, &mut inside).map_err(EngineError::host("make pipes"))?;
+            streams =
+                open_pipes(spec.stdio, &mut inside, &around, &record.tally).map_err(EngineError::host("make pipes"))?;
         }
-        let (number, end, terminal) = agent.exec(request, inside).await?;
+        let (record, group) = record.with_group(&around, spec.timeout.is_some());
+        request.group = group.is_some();
+        inside.extend(group);
+        let record = Arc::new(record);
+        let agent = around.agent;
+        let (end, terminal) = agent.exec(request, inside, &record).await?;
         let terminal = match (spec.pty, terminal) {
-            (Some(_), Some(fd)) => {
-                let terminal = sys::register(descriptor::terminal(fd)?);
-                Some(Arc::new(terminal.map_err(EngineError::host("register the terminal"))?))
-            }
+            (Some(_), Some(fd)) => Some(Arc::new(descriptor::terminal(fd)?)),
             (Some(_), None) => return Err(EngineError::NotAFile("the sandbox sent no terminal")),
             // One that nobody asked for is closed.
             (None, _) => None,
         };
         if let Some(terminal) = &terminal {
-            streams.stdin = Some(WriteStream::terminal(Arc::clone(terminal)));
-            streams.stdout = Some(ReadStream::terminal(Arc::clone(terminal)));
+            // A copy, because a runtime takes each descriptor once.
+            let writer = rustix::io::fcntl_dupfd_cloexec(terminal, 3);
+            let writer = writer.map_err(|errno| EngineError::host("copy the terminal's descriptor")(errno.into()))?;
+            streams.stdin = Some(WriteStream::terminal(Arc::new(writer)));
+            streams.stdout = Some(Output::new(Arc::clone(terminal), Arc::clone(&record.tally), around.store.clone()));
         }
-        let exec =
-            Self { number, agent: Arc::clone(agent), end: end.subscribe(), terminal, streams: Mutex::new(streams) };
+        [&streams.stdout, &streams.stderr].into_iter().flatten().for_each(|output| around.drains.add(output));
+        let number = record.number;
+        let receiver = end.subscribe();
         if let Some(limit) = spec.timeout {
-            runtime.spawn(enforce(limit, number, Arc::clone(agent), end, sandbox));
+            let agent = Arc::clone(agent);
+            around.runtime.spawn(enforce(limit, agent, end, Arc::clone(&record), around.sandbox));
         }
-        Ok(exec)
+        let agent = Arc::clone(agent);
+        Ok(Self { number, agent, end: receiver, record, terminal, streams: Mutex::new(streams) })
     }
 
     /// Its standard input, once. With a terminal, what is typed.
@@ -146,12 +219,25 @@ impl Exec {
 
     /// Its standard output, once. With a terminal, everything it shows.
     pub fn take_stdout(&self) -> Option<ReadStream> {
-        self.lock().stdout.take()
+        let is_terminal = self.terminal.is_some();
+        self.lock().stdout.take().map(|output| ReadStream::new(output, is_terminal))
     }
 
     /// Its standard error, once.
     pub fn take_stderr(&self) -> Option<ReadStream> {
-        self.lock().stderr.take()
+        self.lock().stderr.take().map(|output| ReadStream::new(output, false))
+    }
+
+    /// What it used; of a running one, what is known.
+    #[must_use]
+    pub fn usage(&self) -> ExecUsage {
+        self.record.usage()
+    }
+
+    /// The last 2 KiB of its output that left the sandbox, both streams as they came.
+    #[must_use]
+    pub fn last_output(&self) -> String {
+        self.record.tally.tail()
     }
 
     /// Returns when it has ended; output may still be unread.
@@ -162,6 +248,9 @@ impl Exec {
     /// Sends a signal to its process group; SIGKILL to its whole session.
     pub async fn signal(&self, signal: i32) {
         if self.end.borrow().is_none() {
+            if signal == Signal::KILL.as_raw() {
+                self.record.was_killed();
+            }
             self.agent.signal(self.number, signal).await;
         }
     }
@@ -173,8 +262,12 @@ impl Exec {
     pub fn resize(&self, rows: u16, cols: u16) -> io::Result<bool> {
         let Some(terminal) = &self.terminal else { return Ok(false) };
         let size = Winsize { ws_row: rows, ws_col: cols, ws_xpixel: 0, ws_ypixel: 0 };
-        tcsetwinsize(terminal.get_ref(), size)?;
+        tcsetwinsize(terminal.as_ref(), size)?;
         Ok(true)
+    }
+
+    pub(crate) fn tally(&self) -> Arc<SharedTally> {
+        Arc::clone(&self.record.tally)
     }
 
     pub(crate) fn watch(&self) -> ExecWatch {
@@ -189,9 +282,9 @@ impl Exec {
 /// Kills a program when its time is up.
 async fn enforce(
     limit: Duration,
-    number: u32,
     agent: Arc<Agent>,
     end: watch::Sender<Option<ExecEnd>>,
+    record: Arc<Record>,
     sandbox: Weak<Shared>,
 ) {
     let mut ended = end.subscribe();
@@ -200,14 +293,29 @@ async fn enforce(
     }
     // Said only when it is gone, so that nobody who sees it finds the program still running: kept in mind until then.
     let (done, mut gone) = watch::channel(None);
-    agent.replace_end(number, done);
-    agent.signal(number, rustix::process::Signal::KILL.as_raw()).await;
-    if tokio::time::timeout(OBEY_WITHIN, gone.wait_for(Option::is_some)).await.is_err() {
-        if let Some(sandbox) = sandbox.upgrade() {
-            sandbox.end(End::HostLost { reason: String::from("its agent did not end a program whose time was up") });
+    agent.replace_end(record.number, done);
+    let deadline = Instant::now() + OBEY_WITHIN;
+    agent.signal(record.number, Signal::KILL.as_raw()).await;
+    loop {
+        // Again and again: what was just being forked when the others were killed is found the next time.
+        if let (Some(sandbox), Some(leaf)) = (sandbox.upgrade(), &record.leaf) {
+            sandbox.kill_group(leaf).await;
         }
-        // Its end releases the watch.
-        let _ = gone.wait_for(Option::is_some).await;
+        let is_gone = tokio::time::timeout(LOOK_AGAIN, gone.wait_for(Option::is_some)).await.is_ok();
+        if is_gone && record.leaf.as_ref().is_none_or(crate::cgroup::Leaf::is_empty) {
+            break;
+        }
+        if Instant::now() > deadline {
+            if let Some(sandbox) = sandbox.upgrade() {
+                sandbox.end(End::HostLost { reason: String::from("it did not end a program whose time was up") });
+            }
+            // Its end releases the watch.
+            let _ = gone.wait_for(Option::is_some).await;
+            break;
+        }
+        if is_gone {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
     }
     end.send_if_modified(|place| {
         let first = place.is_none();
@@ -217,8 +325,17 @@ async fn enforce(
 }
 
 /// The ends of the pipes that stay here; those that go in are added to `inside`, in order.
-fn open_pipes(stdio: [Stdio; 3], inside: &mut Vec<OwnedFd>) -> io::Result<Streams> {
+fn open_pipes(
+    stdio: [Stdio; 3],
+    inside: &mut Vec<OwnedFd>,
+    around: &Surroundings<'_>,
+    tally: &Arc<SharedTally>,
+) -> io::Result<Streams> {
     let mut streams = Streams::default();
+    let output = |read| {
+        rustix::io::ioctl_fionbio(&read, true)?;
+        io::Result::Ok(Some(Output::new(Arc::new(read), Arc::clone(tally), around.store.clone())))
+    };
     for (index, _) in stdio.iter().enumerate().filter(|(_, kind)| **kind == Stdio::Piped) {
         let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
         match index {
@@ -228,11 +345,11 @@ fn open_pipes(stdio: [Stdio; 3], inside: &mut Vec<OwnedFd>) -> io::Result<Stream
             }
             1 => {
                 inside.push(write);
-                streams.stdout = Some(ReadStream::pipe(read)?);
+                streams.stdout = output(read)?;
             }
             _ => {
                 inside.push(write);
-                streams.stderr = Some(ReadStream::pipe(read)?);
+                streams.stderr = output(read)?;
             }
         }
     }
@@ -280,6 +397,8 @@ fn check(spec: &ExecSpec) -> Result<agent::Exec, EngineError> {
         user: spec.user.clone(),
         pty: spec.pty,
         stdio,
+        open_files: 0,
+        group: false,
     })
 }
 

@@ -164,6 +164,7 @@ impl Sandbox {
         };
         match self.ask(Ask::Open { path: wire_path(path)?, how, mode }).await? {
             (Answer::Done, Some(fd)) => descriptor::regular_file(fd),
+            (Answer::Done, None) => Err(EngineError::no_room("take the file")),
             _ => Err(unexpected()),
         }
     }
@@ -240,6 +241,7 @@ impl Sandbox {
         match self.ask(Ask::Connect { port }).await? {
             (Answer::Done, Some(fd)) => tokio::net::TcpStream::from_std(descriptor::tcp_socket(fd)?)
                 .map_err(EngineError::host("register the sandbox's socket")),
+            (Answer::Done, None) => Err(EngineError::no_room("take the sandbox's socket")),
             _ => Err(unexpected()),
         }
     }

@@ -5,11 +5,13 @@
 //!                    │ prove: a sandbox must really come up            └── fails: nothing is left, the next attempt
 //! ```
 
+use crate::cgroup::{self, Groups, Places};
 use crate::engine::{Engine, EngineOptions, Inner, random_name};
 use crate::image::{self, HostImage, ImageOptions};
 use crate::journal::{self, Journal};
 use crate::launcher::{Launcher, Spawned};
 use crate::rung::{Attempt, PrivilegeName, Subordinate};
+use crate::stream::{DEFAULT_CAP, Drains, Store, check_cap};
 use crate::{EngineError, RungFailure, SandboxSpec, directories, guest, policy, rung};
 use computesdk_guest_protocol::PROTOCOL;
 use computesdk_guest_protocol::launcher::Init;
@@ -32,20 +34,25 @@ struct Probed {
 
 /// What is the same for every attempt to start.
 pub(crate) struct Host {
-    program: OwnedFd,
+    launcher: OwnedFd,
+    agent: OwnedFd,
     state_dir: PathBuf,
     pub(crate) cache_dir: PathBuf,
     boot_id: String,
+    places: Places,
     pub(crate) options: EngineOptions,
 }
 
 impl Host {
     pub(crate) fn new(options: EngineOptions) -> Result<Self, EngineError> {
+        options.unread_output_bytes.map_or(Ok(()), check_cap)?;
         let cache_dir = directories::cache(options.cache_dir.as_deref())?;
         let state_dir = directories::state(options.state_dir.as_deref())?;
         let boot_id = boot_id()?;
-        let program = guest::program(&cache_dir)?;
-        Ok(Self { program, state_dir, cache_dir, boot_id, options })
+        let launcher = guest::program(guest::LAUNCHER, &cache_dir)?;
+        let agent = guest::program(guest::AGENT, &cache_dir)?;
+        let places = cgroup::find(options.cgroup.as_deref());
+        Ok(Self { launcher, agent, state_dir, cache_dir, boot_id, places, options })
     }
 
     pub(crate) fn state_dir(&self) -> &Path {
@@ -88,23 +95,37 @@ impl Host {
     /// Starts an engine this way. With `prove`, a sandbox must really come up.
     pub(crate) async fn start(&self, attempt: &Attempt, prove: bool) -> Result<Engine, EngineError> {
         // First, so that it gets ready on another core meanwhile.
-        let spawned = Spawned::new(&self.program, attempt.privilege())?;
+        let spawned = Spawned::new(&self.launcher, attempt.privilege())?;
         let image = self.image(attempt.idmapped)?;
         let image_held = image.hold().map_err(EngineError::host("hold the host image"))?;
         let journal = Arc::new(Journal::create(&self.state_dir, &self.boot_id)?);
-        let started = match self.init(attempt, &journal) {
-            Ok(init) => self.launch(spawned, init, &journal).await,
-            Err(error) => Err(error),
-        };
-        let (thread, launcher) = match started {
-            Ok(started) => started,
+        let foreign_ids = attempt.privilege == PrivilegeName::SubordinateIds;
+        let groups = Groups::prepare(&self.places, &journal.group_name(), foreign_ids, |dir| journal.will_make(dir));
+        let groups = match groups {
+            Ok(groups) => Arc::new(groups),
             Err(error) => {
                 journal.remove();
                 return Err(error);
             }
         };
+        let started = match self.init(attempt, &journal, &groups) {
+            Ok(init) => self.launch(spawned, init, &journal, &groups).await,
+            Err(error) => Err(error),
+        };
+        let (thread, launcher) = match started {
+            Ok(started) => started,
+            Err(error) => {
+                groups.clear();
+                journal.remove();
+                return Err(error);
+            }
+        };
+        let cap = self.options.unread_output_bytes.unwrap_or(DEFAULT_CAP);
         let engine = Engine {
             inner: Arc::new(Inner {
+                groups,
+                drains: Drains::start(&thread.runtime),
+                store: Store { dir: journal.dir().to_path_buf(), cap },
                 process: std::process::id(),
                 runtime: thread.runtime,
                 launcher,
@@ -136,6 +157,7 @@ impl Host {
         spawned: Spawned,
         init: Init,
         journal: &Arc<Journal>,
+        groups: &Arc<Groups>,
     ) -> Result<(Thread, Arc<Launcher>), EngineError> {
         // It has made nothing yet that would outlive it: its end follows from the end of this process.
         if let Some(pid) = spawned.id() {
@@ -146,14 +168,16 @@ impl Host {
             // On the engine's thread, off every caller's path.
             journal::reap(&state_dir, &boot_id);
         })?;
-        let (launcher, child) = Launcher::begin(spawned, init, &thread.runtime).await?;
+        let agent = self.agent.try_clone().map_err(EngineError::host("copy the agent's descriptor"))?;
+        let (launcher, child) = Launcher::begin(spawned, init, agent, &thread.runtime).await?;
         let serving = thread.runtime.spawn(Arc::clone(&launcher).serve(thread.runtime.clone()));
-        let teardown = Teardown { launcher: Arc::clone(&launcher), child, journal: Arc::clone(journal), serving };
+        let (journal, groups) = (Arc::clone(journal), Arc::clone(groups));
+        let teardown = Teardown { launcher: Arc::clone(&launcher), child, journal, groups, serving };
         let _ = hand_over.send(teardown);
         Ok((thread, launcher))
     }
 
-    fn init(&self, attempt: &Attempt, journal: &Journal) -> Result<Init, EngineError> {
+    fn init(&self, attempt: &Attempt, journal: &Journal, groups: &Groups) -> Result<Init, EngineError> {
         let none = || Subordinate { uids: (0, 0), gids: (0, 0), programs: (PathBuf::new(), PathBuf::new()) };
         let subordinate = match attempt.privilege {
             PrivilegeName::SubordinateIds => Subordinate::find()
@@ -168,6 +192,8 @@ impl Host {
             subgid: subordinate.gids,
             map_programs: (bytes(&subordinate.programs.0), bytes(&subordinate.programs.1)),
             journal: bytes(journal.path()),
+            cgroups: groups.wire_dirs(),
+            readings: groups.readings(),
             policy: policy::policy()?,
         })
     }
@@ -217,6 +243,7 @@ struct Teardown {
     launcher: Arc<Launcher>,
     child: Child,
     journal: Arc<Journal>,
+    groups: Arc<Groups>,
     serving: JoinHandle<()>,
 }
 
@@ -238,17 +265,14 @@ impl Thread {
                 let _ = stopping.await;
                 if let Ok(mut teardown) = handed_over.await {
                     teardown.launcher.shut_down();
-                    // When the last sandbox is gone, whoever waits may go on; the rest is the launcher's own end.
-                    let mut serving = teardown.serving;
-                    tokio::select! {
-                        () = teardown.launcher.emptied() => {
-                            teardown.journal.remove();
-                            done.send_replace(true);
-                            let _ = serving.await;
-                        }
-                        _ = &mut serving => {}
+                    // It says nothing more when everything is gone: sandboxes, control groups, journal. Whoever waits may
+                    // go on then; the rest is the end of its process.
+                    let _ = teardown.serving.await;
+                    if teardown.launcher.ended_in_order() {
+                        done.send_replace(true);
                     }
                     let _ = teardown.child.wait();
+                    teardown.groups.clear();
                     teardown.journal.remove();
                 }
                 done.send_replace(true);

@@ -8,7 +8,7 @@
 //! sockets end. The journal is the second line of defence: the next engine to start takes every journal whose lock is
 //! free, ends the processes in it that still are what the journal says (same boot, same start time), and removes it.
 
-use crate::EngineError;
+use crate::{EngineError, cgroup};
 use rustix::fs::FlockOperation;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use std::fmt::Display;
@@ -16,6 +16,9 @@ use std::fs::File;
 use std::io::Write as _;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+
+/// How the names of the engine's control groups begin.
+const GROUP_PREFIX: &str = "computesdk-";
 
 /// This engine's journal. Dropping it leaves it on disk; [`Journal::remove`] is the orderly end.
 #[derive(Debug)]
@@ -34,6 +37,8 @@ impl Journal {
             Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(fail(error)),
             _ => {}
         }
+        // Whoever clears away after dead engines takes the same lock: none of them meets a journal without its own.
+        let _starting = lock(&engines).map_err(fail)?;
         let dir = engines.join(crate::engine::random_name());
         std::fs::DirBuilder::new().mode(0o700).create(&dir).map_err(fail)?;
         let path = dir.join("journal");
@@ -47,6 +52,22 @@ impl Journal {
     /// The file.
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Its directory, in which the engine may put what belongs to it.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// What the engine's control groups are called.
+    pub(crate) fn group_name(&self) -> String {
+        let name = self.dir.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        format!("{GROUP_PREFIX}{name}")
+    }
+
+    /// Notes that a control group is about to be made.
+    pub(crate) fn will_make(&self, group: &Path) -> Result<(), EngineError> {
+        self.write(format_args!("group {}", group.display()))
     }
 
     /// Notes that a sandbox is about to be made.
@@ -90,27 +111,41 @@ fn start_time(pid: u32) -> Option<u64> {
     stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
 }
 
-/// Clears away what dead engines left. Returns how many journals were removed.
-pub(crate) fn reap(state_dir: &Path, boot_id: &str) -> usize {
-    let Ok(entries) = std::fs::read_dir(state_dir.join("engines")) else { return 0 };
-    entries.flatten().filter(|entry| reap_one(&entry.path(), boot_id)).count()
+/// Holds off every other engine that starts or clears away, until it is dropped.
+fn lock(engines: &Path) -> std::io::Result<File> {
+    let dir = File::open(engines)?;
+    loop {
+        match rustix::fs::flock(&dir, FlockOperation::LockExclusive) {
+            Ok(()) => return Ok(dir),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
 }
 
-fn reap_one(dir: &Path, boot_id: &str) -> bool {
-    let path = dir.join("journal");
-    let Ok(file) = File::open(&path) else {
-        // Made by an engine that died before it had a journal. An engine that is just starting keeps it: not empty,
-        // or made again below.
-        return is_old(dir) && std::fs::remove_dir(dir).is_ok();
+/// Clears away what dead engines left. Returns how many journals were removed.
+pub(crate) fn reap(state_dir: &Path, boot_id: &str) -> usize {
+    let engines = state_dir.join("engines");
+    let Ok(entries) = std::fs::read_dir(&engines) else { return 0 };
+    entries.flatten().filter(|entry| reap_one(&engines, &entry.path(), boot_id)).count()
+}
+
+/// Takes the lock of a dead engine's journal. `None` if the engine lives, or there is no more to do.
+fn take_over(engines: &Path, dir: &Path) -> Option<File> {
+    let _starting = lock(engines).ok()?;
+    let Ok(file) = File::open(dir.join("journal")) else {
+        // Made by an engine that died before it had a journal.
+        let _ = std::fs::remove_dir(dir);
+        return None;
     };
-    if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-        return false;
-    }
+    rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).ok()?;
+    Some(file)
+}
+
+fn reap_one(engines: &Path, dir: &Path, boot_id: &str) -> bool {
+    let path = dir.join("journal");
+    let Some(_file) = take_over(engines, dir) else { return false };
     let text = std::fs::read_to_string(&path).unwrap_or_default();
-    // Created but not yet locked, by an engine that is starting right now.
-    if text.is_empty() && !is_old(dir) {
-        return false;
-    }
     if text.lines().any(|line| line.strip_prefix("boot ") == Some(boot_id)) {
         for line in text.lines().filter_map(|line| line.strip_prefix("process ")) {
             if let Some((Ok(pid), Ok(started))) = line.split_once(' ').map(|(pid, at)| (pid.parse(), at.parse())) {
@@ -118,13 +153,24 @@ fn reap_one(dir: &Path, boot_id: &str) -> bool {
             }
         }
     }
+    let groups = text.lines().filter_map(|line| line.strip_prefix("group ")).map(Path::new);
+    // Processes that the kernel has not let go of yet keep a group: the journal then stays, for the next engine.
+    let mut gone = true;
+    for group in groups.filter(|group| is_ours(group)) {
+        gone &= cgroup::clear(group);
+    }
+    if !gone {
+        return false;
+    }
     tracing::debug!(dir = %dir.display(), "removing the journal of an engine that died");
     std::fs::remove_file(&path).is_ok() && std::fs::remove_dir(dir).is_ok()
 }
 
-fn is_old(dir: &Path) -> bool {
-    let modified = std::fs::metadata(dir).and_then(|metadata| metadata.modified());
-    modified.is_ok_and(|at| at.elapsed().is_ok_and(|age| age.as_secs() > 60))
+/// Whether a journal's path can be a control group of an engine.
+fn is_ours(group: &Path) -> bool {
+    let plain = group.components().all(|part| !matches!(part, std::path::Component::ParentDir));
+    let named = group.file_name().is_some_and(|name| name.to_string_lossy().starts_with(GROUP_PREFIX));
+    group.is_absolute() && plain && named
 }
 
 /// Ends a process if it is still the one that started then.

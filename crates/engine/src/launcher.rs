@@ -21,21 +21,25 @@ use std::io::Read as _;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
 
 /// How long the launcher may take to get ready. It makes one namespace and runs `newuidmap` at most.
 const READY_WITHIN: Duration = Duration::from_secs(20);
+
+/// How long making a sandbox may take, on a very busy machine.
+const CREATED_WITHIN: Duration = Duration::from_secs(60);
 
 /// A launcher that is ready.
 #[derive(Debug)]
 pub(crate) struct Launcher {
     socket: Socket,
+    runtime: Handle,
     state: Mutex<State>,
-    /// Told whenever a sandbox is gone.
-    gone: Notify,
+    in_order: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -74,6 +78,7 @@ impl Launcher {
     pub(crate) async fn begin(
         mut spawned: Spawned,
         init: Init,
+        agent: OwnedFd,
         runtime: &Handle,
     ) -> Result<(Arc<Self>, Child), EngineError> {
         let gone = || EngineError::HostLost(String::from("the launcher was taken by somebody else"));
@@ -81,14 +86,15 @@ impl Launcher {
         let socket = Socket::new(socket, runtime).map_err(EngineError::host("register the launcher's socket"))?;
         let mut buffer = Vec::new();
         let answer = async {
-            socket.send(&ToLauncher::Init(Box::new(init)), &[]).await?;
+            socket.send(&ToLauncher::Init(Box::new(init)), &[agent]).await?;
             socket.receive::<FromLauncher>(&mut buffer).await
         };
         // The caller may be on any runtime, or one without timers: the deadline is kept on ours.
         match within(runtime, READY_WITHIN, answer).await {
             Some(Ok((FromLauncher::Ready, _))) => {
                 let child = spawned.child.take().ok_or_else(gone)?;
-                Ok((Arc::new(Self { socket, state: Mutex::default(), gone: Notify::new() }), child))
+                let (runtime, state, in_order) = (runtime.clone(), Mutex::default(), AtomicBool::new(false));
+                Ok((Arc::new(Self { socket, runtime, state, in_order }), child))
             }
             Some(Ok((FromLauncher::InitFailed(failure), _))) => Err(EngineError::Create(failure)),
             Some(Ok(_)) => Err(EngineError::HostLost(String::from("the launcher spoke out of turn"))),
@@ -110,23 +116,35 @@ impl Launcher {
             }
         };
         let state = std::mem::replace(&mut *self.lock(), State { lost: Some(why.clone()), ..State::default() });
+        // If it was understood no longer, it must not go on unheard.
+        self.socket.shut_down();
+        self.in_order.store(state.waiting.is_empty() && state.sandboxes.is_empty(), Ordering::Release);
         for waiting in state.waiting.into_values() {
             let _ = waiting.answer.send(Err(EngineError::HostLost(why.clone())));
         }
         for shared in state.sandboxes.into_values() {
-            shared.ended(Some(End::HostLost { reason: why.clone() }));
+            shared.ended(None, Some(End::HostLost { reason: why.clone() }));
         }
     }
 
     fn take(self: &Arc<Self>, message: FromLauncher, mut fds: Vec<OwnedFd>, runtime: &Handle) {
         match message {
-            FromLauncher::Created { sandbox, pid } => {
-                let Some(Waiting { shared, answer }) = self.lock().waiting.remove(&sandbox) else { return };
+            FromLauncher::Created { sandbox, pid, group } => {
+                let Some(Waiting { shared, answer }) = self.lock().waiting.remove(&sandbox) else {
+                    // It took too long, and nobody waits any more.
+                    let this = Arc::clone(self);
+                    runtime.spawn(async move { this.kill(sandbox).await });
+                    return;
+                };
                 self.lock().sandboxes.insert(sandbox, Arc::clone(&shared));
                 let fresh = Fresh(Some(Arc::clone(&shared)));
                 let result = match fds.pop() {
-                    Some(socket) => shared.attach(socket, pid, runtime).map(|()| fresh),
-                    None => Err(EngineError::HostLost(String::from("the launcher sent no socket"))),
+                    Some(socket) => shared.attach(socket, pid, group, runtime).map(|()| fresh),
+                    // The kernel could not place it: the sandbox itself is fine, and is ended with its `Fresh`.
+                    None => {
+                        drop(fresh);
+                        Err(EngineError::no_room("take the sandbox's socket"))
+                    }
                 };
                 // If nobody listens any more, the Fresh in the result is dropped and ends the sandbox.
                 let _ = answer.send(result);
@@ -134,16 +152,18 @@ impl Launcher {
             FromLauncher::CreateFailed { sandbox, failure } => {
                 if let Some(Waiting { shared, answer }) = self.lock().waiting.remove(&sandbox) {
                     tracing::debug!(sandbox, failure = %describe(&failure), "a sandbox could not be made");
-                    shared.ended(Some(End::Terminated));
+                    shared.ended(None, Some(End::Terminated));
                     let _ = answer.send(Err(EngineError::Create(failure)));
                 }
             }
-            FromLauncher::Ended { sandbox, status } => {
+            FromLauncher::Ended { sandbox, status, cpu_micros, readings } => {
                 let shared = self.lock().sandboxes.remove(&sandbox);
                 if let Some(shared) = shared {
                     tracing::debug!(sandbox, status, "a sandbox ended");
-                    shared.ended(None);
-                    self.gone.notify_one();
+                    let mut account = shared.groups.account(&readings);
+                    // Without a group to count it: everything that was waited for.
+                    account.cpu_time.get_or_insert(Duration::from_micros(cpu_micros));
+                    shared.ended(Some((status, account)), None);
                 }
             }
             FromLauncher::Ready | FromLauncher::InitFailed(_) => {}
@@ -165,17 +185,21 @@ impl Launcher {
             self.lock().waiting.remove(&number);
             return Err(EngineError::HostLost(format!("the launcher is gone: {error}")));
         }
-        receive.await.unwrap_or_else(|_| Err(EngineError::HostLost(String::from("the engine was shut down"))))
+        match within(&self.runtime, CREATED_WITHIN, receive).await {
+            Some(Ok(result)) => result,
+            Some(Err(_)) => Err(EngineError::HostLost(String::from("the engine was shut down"))),
+            None => {
+                self.lock().waiting.remove(&number);
+                // Should it come up after all, it is ended at once.
+                self.kill(number).await;
+                Err(EngineError::NoAnswer(CREATED_WITHIN))
+            }
+        }
     }
 
-    /// Returns when no sandbox is left. For one waiter: the engine's own end.
-    pub(crate) async fn emptied(&self) {
-        while !{
-            let state = self.lock();
-            state.sandboxes.is_empty() && state.waiting.is_empty()
-        } {
-            self.gone.notified().await;
-        }
+    /// Whether it had ended every sandbox when it fell silent.
+    pub(crate) fn ended_in_order(&self) -> bool {
+        self.in_order.load(Ordering::Acquire)
     }
 
     /// Whether it has not been lost.
@@ -189,10 +213,17 @@ impl Launcher {
         let _ = self.socket.send(&ToLauncher::Kill { sandbox }, &[]).await;
     }
 
+    /// Asks for the end of what is in a command's group.
+    pub(crate) async fn kill_group(&self, sandbox: u64, hierarchy: u8, name: String) {
+        let _ = self.socket.send(&ToLauncher::KillGroup { sandbox, hierarchy, name }, &[]).await;
+    }
+
     /// Ends the conversation: the launcher then ends every sandbox, and itself.
     pub(crate) fn shut_down(&self) {
         let sandboxes: Vec<_> = self.lock().sandboxes.values().cloned().collect();
-        sandboxes.iter().for_each(|shared| shared.will_end(End::Terminated));
+        for shared in sandboxes {
+            shared.will_end(End::Terminated);
+        }
         self.socket.shut_down();
     }
 

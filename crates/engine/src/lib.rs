@@ -17,6 +17,7 @@
 //! This crate speaks no gRPC and no HTTP and knows none of the traits of `computesdk-core`.
 
 mod agent;
+mod cgroup;
 mod descriptor;
 mod directories;
 mod doctor;
@@ -30,7 +31,9 @@ mod ids;
 mod image;
 mod journal;
 mod launcher;
+mod limits;
 mod policy;
+mod record;
 mod rung;
 mod sandbox;
 mod socket;
@@ -41,9 +44,10 @@ pub use computesdk_guest_protocol::agent::Refusal;
 pub use doctor::{Doctor, InterpreterReport, RejectedReport, RungReport};
 pub use engine::{Engine, EngineOptions, random_name};
 pub use error::{EngineError, Refused, RungFailure};
-pub use exec::{Exec, ExecEnd, ExecSpec, Stdio};
+pub use exec::{Exec, ExecEnd, ExecSpec, ExecUsage, Stdio};
 pub use files::{Change, ChangeKind, FileKind, Open, Stat, Watch};
 pub use image::{HostImage, ImageError, Interpreter, Rejected};
+pub use limits::{KeptLimits, Limits};
 pub use rung::Rung;
-pub use sandbox::{End, Sandbox, SandboxSpec};
+pub use sandbox::{End, Sandbox, SandboxSpec, SandboxUsage};
 pub use stream::{ReadStream, WriteStream};

@@ -9,12 +9,16 @@
 //! rely on nothing of the sandbox running any more.
 
 use crate::agent::Agent;
+use crate::cgroup::{Account, Groups, Leaf};
 use crate::engine::Inner;
-use crate::exec::{Exec, ExecEnd, ExecSpec};
+use crate::exec::{Exec, ExecEnd, ExecSpec, Surroundings};
 use crate::launcher::Launcher;
-use crate::{EngineError, Rung};
+use crate::record::Record;
+use crate::stream::{SharedTally, Totals};
+use crate::{EngineError, Limits, Rung};
 use std::fmt;
 use std::os::fd::OwnedFd;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 use tokio::runtime::Handle;
@@ -26,6 +30,8 @@ use tokio::sync::watch;
 pub struct SandboxSpec {
     /// Ends it after so long, counted from its creation. `None` is no limit.
     pub lifetime: Option<Duration>,
+    /// What it may use.
+    pub limits: Limits,
 }
 
 /// Why a sandbox ended.
@@ -37,6 +43,12 @@ pub enum End {
         /// 0 to 255.
         code: i32,
     },
+    /// Its main program failed after memory had run out, or its first process was killed for it.
+    OutOfMemory,
+    /// Its main program failed after the limit of processes was met.
+    ProcessLimit,
+    /// Its main program failed with a full disk.
+    DiskFull,
     /// Its lifetime passed.
     TimedOut,
     /// Somebody ended it.
@@ -52,11 +64,32 @@ impl fmt::Display for End {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Exited { code } => write!(f, "its main process exited with code {code}"),
+            Self::OutOfMemory => f.write_str("out of memory"),
+            Self::ProcessLimit => f.write_str("its limit of processes was reached"),
+            Self::DiskFull => f.write_str("its disk was full"),
             Self::TimedOut => f.write_str("its lifetime passed"),
             Self::Terminated => f.write_str("it was destroyed"),
             Self::HostLost { reason } => write!(f, "host lost: {reason}"),
         }
     }
+}
+
+/// What a sandbox used, all its programs together. `None` is not known: no control group can be had for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct SandboxUsage {
+    /// Most memory at a time, in bytes: of processes, of files in memory, and of the kernel on their behalf.
+    pub peak_memory_bytes: Option<u64>,
+    /// CPU time.
+    pub cpu_time: Option<Duration>,
+    /// Processes that the kernel killed because memory ran out.
+    pub oom_kills: Option<u64>,
+    /// Bytes of output that left it.
+    pub output_bytes: u64,
+    /// Streams whose programs wait because nobody has read the last [`unread_output_bytes`] of them.
+    ///
+    /// [`unread_output_bytes`]: crate::EngineOptions::unread_output_bytes
+    pub held_back: u64,
 }
 
 /// What all handles of one sandbox, and the engine's tasks, share.
@@ -71,30 +104,50 @@ pub(crate) struct Shared {
     end: watch::Sender<Option<End>>,
     /// First id of its range, given back when it has ended.
     range: Mutex<Option<u32>>,
+    pub(crate) groups: Arc<Groups>,
+    /// The name of its control groups; empty if it has none.
+    group: OnceLock<String>,
+    /// What it used in all, once it has ended.
+    account: OnceLock<Account>,
+    totals: Arc<Totals>,
+    /// The output of the main program, else of the one that was started last.
+    shown: Mutex<Shown>,
+}
+
+#[derive(Debug, Default)]
+struct Shown {
+    tally: Option<Arc<SharedTally>>,
+    is_main: bool,
 }
 
 impl Shared {
-    pub(crate) fn new(
-        number: u64,
-        launcher: Arc<Launcher>,
-        engine: Weak<Inner>,
-        runtime: Handle,
-        range: Option<u32>,
-    ) -> Arc<Self> {
+    pub(crate) fn new(number: u64, engine: &Arc<Inner>, range: Option<u32>) -> Arc<Self> {
         Arc::new(Self {
             number,
-            launcher,
-            engine,
-            runtime,
+            launcher: Arc::clone(&engine.launcher),
+            engine: Arc::downgrade(engine),
+            runtime: engine.runtime.clone(),
             agent: OnceLock::new(),
             cause: Mutex::default(),
             end: watch::channel(None).0,
             range: Mutex::new(range),
+            groups: Arc::clone(&engine.groups),
+            group: OnceLock::new(),
+            account: OnceLock::new(),
+            totals: Arc::default(),
+            shown: Mutex::default(),
         })
     }
 
     /// It runs: starts listening to its agent.
-    pub(crate) fn attach(self: &Arc<Self>, socket: OwnedFd, pid: i32, runtime: &Handle) -> Result<(), EngineError> {
+    pub(crate) fn attach(
+        self: &Arc<Self>,
+        socket: OwnedFd,
+        pid: i32,
+        group: String,
+        runtime: &Handle,
+    ) -> Result<(), EngineError> {
+        let _ = self.group.set(group);
         if let (Some(engine), Ok(pid)) = (self.engine.upgrade(), u32::try_from(pid)) {
             engine.journal().process(pid)?;
         }
@@ -110,23 +163,38 @@ impl Shared {
         Ok(())
     }
 
-    /// Says why it is about to end, unless that is known already.
-    pub(crate) fn will_end(&self, cause: End) {
-        self.lock_cause().get_or_insert(cause);
+    /// Says why it is about to end; false if that is known already.
+    pub(crate) fn will_end(&self, cause: End) -> bool {
+        let mut place = self.lock_cause();
+        let first = place.is_none();
+        place.get_or_insert(cause);
+        first
     }
 
-    /// Asks for the end, for this reason unless there is one already.
+    /// Asks for the end, for this reason. One that is about to end already needs not be asked again.
     pub(crate) fn end(self: &Arc<Self>, cause: End) {
-        self.will_end(cause);
+        if !self.will_end(cause) {
+            return;
+        }
         let shared = Arc::clone(self);
         self.runtime.spawn(async move { shared.launcher.kill(shared.number).await });
     }
 
-    /// It is over; `cause` is what to say if nobody asked for it.
-    pub(crate) fn ended(&self, cause: Option<End>) {
+    /// It is over: its first process ended with this wait status, and its groups said this. Without them, it was lost
+    /// for the reason in `lost`.
+    pub(crate) fn ended(&self, told: Option<(i32, Account)>, lost: Option<End>) {
+        let out_of_memory = told.is_some_and(|(status, account)| {
+            // `waitpid(2)`: the lower seven bits are the signal. What had been killed before is known to who waited for it.
+            let was_killed = status & 0x7f == rustix::process::Signal::KILL.as_raw();
+            was_killed && account.oom_kills.unwrap_or(0) > 0
+        });
         let fallback =
             || End::HostLost { reason: String::from("its first process was killed from outside, or failed") };
-        let cause = self.lock_cause().take().or(cause).unwrap_or_else(fallback);
+        let mut cause = self.lock_cause().take().or(lost).unwrap_or_else(fallback);
+        if out_of_memory && matches!(cause, End::HostLost { .. }) {
+            cause = End::OutOfMemory;
+        }
+        let _ = self.account.set(told.map(|(_, account)| account).unwrap_or_default());
         if let Some(agent) = self.agent.get() {
             agent.sandbox_ended(&cause);
         }
@@ -137,6 +205,19 @@ impl Shared {
             }
         }
         self.end.send_replace(Some(cause));
+    }
+
+    /// Kills, from outside, what is in a command's group.
+    pub(crate) async fn kill_group(&self, leaf: &Leaf) {
+        self.launcher.kill_group(self.number, leaf.hierarchy, leaf.name.clone()).await;
+    }
+
+    fn group(&self) -> &str {
+        self.group.get().map_or("", String::as_str)
+    }
+
+    fn shown(&self) -> std::sync::MutexGuard<'_, Shown> {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock_cause(&self) -> std::sync::MutexGuard<'_, Option<End>> {
@@ -152,6 +233,8 @@ pub struct Sandbox {
     // Keeps the engine, and with it this sandbox, alive.
     engine: Arc<Inner>,
     created_at: SystemTime,
+    /// Most open files of each program; 0 is what programs get by default.
+    open_files: u64,
 }
 
 impl fmt::Debug for Sandbox {
@@ -172,7 +255,8 @@ impl Sandbox {
                 }
             });
         }
-        Self { shared, engine, created_at: SystemTime::now() }
+        let open_files = spec.limits.open_files.unwrap_or(0);
+        Self { shared, engine, created_at: SystemTime::now(), open_files }
     }
 
     /// When it was made.
@@ -200,21 +284,58 @@ impl Sandbox {
     /// no program can have, [`EngineError::Ended`] if the sandbox has ended.
     pub async fn exec(&self, spec: ExecSpec) -> Result<Exec, EngineError> {
         let agent = self.agent()?;
-        Exec::start(agent, spec, self.engine.runtime(), Arc::downgrade(&self.shared)).await
+        let tally = Arc::new(SharedTally::new(Arc::clone(&self.shared.totals)));
+        {
+            let mut shown = self.shared.shown();
+            if !shown.is_main {
+                shown.tally = Some(Arc::clone(&tally));
+            }
+        }
+        let record = Record::new(agent.next_number(), tally, &self.shared.groups, self.shared.group());
+        let around = Surroundings {
+            agent,
+            runtime: self.engine.runtime(),
+            sandbox: Arc::downgrade(&self.shared),
+            drains: &self.engine.drains,
+            store: &self.engine.store,
+            open_files: self.open_files,
+        };
+        Exec::start(around, record, spec).await
+    }
+
+    /// What it has used so far, or in all.
+    #[must_use]
+    pub fn usage(&self) -> SandboxUsage {
+        let shared = &self.shared;
+        let account = shared.account.get().copied().unwrap_or_else(|| shared.groups.read(shared.group()));
+        SandboxUsage {
+            peak_memory_bytes: account.peak_memory_bytes,
+            cpu_time: account.cpu_time,
+            oom_kills: account.oom_kills,
+            output_bytes: shared.totals.bytes.load(Ordering::Relaxed),
+            held_back: shared.totals.held_back.load(Ordering::Relaxed),
+        }
+    }
+
+    /// The last 2 KiB of the output of its main program, else of the program that was started last.
+    #[must_use]
+    pub fn last_output(&self) -> String {
+        self.shared.shown().tally.as_ref().map(|tally| tally.tail()).unwrap_or_default()
     }
 
     /// Makes a program the main one: its end is the sandbox's.
     pub fn set_main(&self, exec: &Exec) {
+        *self.shared.shown() = Shown { tally: Some(exec.tally()), is_main: true };
         let (shared, exec) = (Arc::clone(&self.shared), exec.watch());
         self.engine.runtime().spawn(async move {
             if let Some(end) = exec.wait().await {
-                let code = match end {
-                    ExecEnd::Exited { code } => code,
-                    ExecEnd::Signalled { signal } => 128 + signal,
-                    ExecEnd::TimedOut => 124,
+                shared.end(match end {
                     ExecEnd::SandboxEnded => return,
-                };
-                shared.end(End::Exited { code });
+                    ExecEnd::OutOfMemory { .. } => End::OutOfMemory,
+                    ExecEnd::ProcessLimit { .. } => End::ProcessLimit,
+                    ExecEnd::DiskFull { .. } => End::DiskFull,
+                    ended => End::Exited { code: ended.code() },
+                });
             }
         });
     }

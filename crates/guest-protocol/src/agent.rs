@@ -1,6 +1,8 @@
 //! Engine and agent.
 
 use crate::Bytes;
+use alloc::string::String;
+use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 /// Where one standard stream of a process goes.
@@ -31,6 +33,10 @@ pub struct Exec {
     pub pty: Option<(u16, u16)>,
     /// Standard input, output, error; ignored with a terminal.
     pub stdio: [Stdio; 3],
+    /// Most open files of the program (`RLIMIT_NOFILE`); 0 leaves what it inherits.
+    pub open_files: u64,
+    /// Whether the last descriptor of the packet is a `cgroup.procs`, which the program enters before it is executed.
+    pub group: bool,
 }
 
 /// How a file is to be opened.
@@ -212,6 +218,17 @@ pub enum Exit {
     Signal(i32),
 }
 
+/// What a program used, and how the disk is, as the sandbox tells it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Usage {
+    /// CPU time of it and the descendants it waited for, in microseconds (`getrusage(2)`).
+    pub cpu_micros: u64,
+    /// Largest resident set among the same, in KiB.
+    pub peak_kib: u64,
+    /// Whether the writable part of the file system is full. Looked at only if the program failed.
+    pub disk_full: bool,
+}
+
 /// Engine to agent.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum ToAgent {
@@ -258,6 +275,8 @@ pub enum FromAgent {
         exec: u32,
         /// How.
         exit: Exit,
+        /// What it used.
+        usage: Usage,
     },
     /// An answer.
     Answer {

@@ -1,6 +1,9 @@
 //! Engine and launcher.
 
 use crate::Bytes;
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 /// How the launcher gets the privilege to make sandboxes. Rungs D and E of the design are not the launcher's.
@@ -14,7 +17,7 @@ pub enum Privilege {
     SingleId,
 }
 
-/// The first message: everything that is the same for all sandboxes.
+/// The first message: everything that is the same for all sandboxes. The agent's program comes with it, as a descriptor.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Init {
     /// [`PROTOCOL`](crate::PROTOCOL).
@@ -30,8 +33,33 @@ pub struct Init {
     /// The engine's journal, which the launcher removes when it has ended every sandbox: the engine's process may be gone
     /// by then.
     pub journal: Bytes,
+    /// The engine's own cgroups, one directory a hierarchy. They exist; the launcher makes a group for each sandbox below
+    /// them, and removes everything at its end. Empty where there are none.
+    pub cgroups: Vec<Bytes>,
+    /// Files of a sandbox's groups whose content is told at its end.
+    pub readings: Vec<GroupFile>,
     /// What every sandbox is held to.
     pub policy: Policy,
+}
+
+/// A file of a sandbox's control group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupFile {
+    /// Which hierarchy, by its place in [`Init::cgroups`].
+    pub hierarchy: u8,
+    /// The name, such as `memory.max`.
+    pub name: String,
+}
+
+/// A limit: a value for a file of a sandbox's control group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupLimit {
+    /// Where it is written.
+    pub file: GroupFile,
+    /// What is written.
+    pub value: String,
+    /// Whether a kernel without this file will do (swap accounting, for one).
+    pub may_be_missing: bool,
 }
 
 /// What every sandbox is held to, as data.
@@ -94,6 +122,12 @@ pub struct Create {
     pub layers: Vec<Layer>,
     /// Size of the writable part in bytes; 0 is the kernel's default, half of the memory.
     pub disk_bytes: u64,
+    /// The hierarchies in which it gets a group of its own, by their place in [`Init::cgroups`].
+    pub hierarchies: Vec<u8>,
+    /// Written to its groups before any program of it runs.
+    pub limits: Vec<GroupLimit>,
+    /// Most descriptors of its first process, which no process below it can raise; 0 leaves the policy's limit.
+    pub open_files: u64,
     /// Leave `/proc` empty where the kernel refuses a fresh one. Only when the caller asked for less isolation.
     pub without_proc: bool,
 }
@@ -110,6 +144,16 @@ pub enum ToLauncher {
         /// Its number.
         sandbox: u64,
     },
+    /// Kill every process that is in a group below one of a sandbox's groups, once. Nothing is answered: the engine sees
+    /// by itself whether the group is empty, and asks again.
+    KillGroup {
+        /// The sandbox's number.
+        sandbox: u64,
+        /// The hierarchy, by its place in [`Init::cgroups`].
+        hierarchy: u8,
+        /// The name of the group below the sandbox's.
+        name: String,
+    },
 }
 
 /// Launcher to engine.
@@ -125,6 +169,8 @@ pub enum FromLauncher {
         sandbox: u64,
         /// Its first process, as the host numbers processes.
         pid: i32,
+        /// The name of its groups, below each of [`Init::cgroups`]; empty if it has none.
+        group: String,
     },
     /// A sandbox could not be made; nothing of it is left.
     CreateFailed {
@@ -139,6 +185,10 @@ pub enum FromLauncher {
         sandbox: u64,
         /// Its wait status, as `waitpid(2)` gives it.
         status: i32,
+        /// CPU time of everything in it that was waited for, in microseconds (`getrusage(2)`).
+        cpu_micros: u64,
+        /// What stood in each of [`Init::readings`]; `None` where it has no such group, or it could not be read.
+        readings: Vec<Option<String>>,
     },
 }
 

@@ -4,17 +4,18 @@
 //! and close every descriptor they do not hand out.
 
 use crate::wire::{DecodeError, Envelope, MAX_INLINE, MAX_SPILLED, decode, encode};
+use alloc::vec;
+use alloc::vec::Vec;
+use core::fmt;
+use core::mem::MaybeUninit;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{FileType, MemfdFlags, fstat, fstatfs, memfd_create};
-use rustix::io::Errno;
+use rustix::io::{Errno, IoSlice, IoSliceMut};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendAncillaryMessage,
     SendFlags, recvmsg, sendmsg,
 };
 use serde::{Serialize, de::DeserializeOwned};
-use std::fmt;
-use std::io::{IoSlice, IoSliceMut};
-use std::mem::MaybeUninit;
 
 /// Most descriptors of one packet.
 pub const MAX_FDS: usize = 8;
@@ -46,12 +47,14 @@ impl fmt::Display for PacketError {
     }
 }
 
-impl std::error::Error for PacketError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+impl core::error::Error for PacketError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         match self {
+            // Without the standard library, an error number is no error.
+            #[cfg(feature = "std")]
             Self::Io(errno) => Some(errno),
             Self::Decode(error) => Some(error),
-            Self::Closed | Self::Malformed(_) => None,
+            _ => None,
         }
     }
 }
@@ -129,7 +132,8 @@ impl Packet {
     }
 }
 
-/// Takes the next message and its descriptors (all close-on-exec).
+/// Takes the next message and its descriptors (all close-on-exec). If this process has no room for a descriptor, the
+/// kernel drops it: the message then comes without any, because that is nobody's fault but this process's.
 ///
 /// # Errors
 /// [`PacketError::Closed`] at the end; [`PacketError::Io`] with `EAGAIN` if a non-blocking socket is empty.
@@ -152,13 +156,22 @@ pub fn receive<T: DeserializeOwned>(socket: impl AsFd, buffer: &mut Vec<u8>) -> 
         })
         .flatten()
         .collect();
-    if received.bytes == 0 && fds.is_empty() {
+    if received.bytes == 0 && fds.is_empty() && !received.flags.contains(ReturnFlags::CTRUNC) {
         return Err(PacketError::Closed);
     }
-    if received.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
+    // Too many for the buffer fill it. With room left in it, the kernel could not make one (`EMFILE`, `ENFILE`).
+    let no_room = received.flags.contains(ReturnFlags::CTRUNC) && fds.len() < MAX_FDS;
+    if received.flags.contains(ReturnFlags::TRUNC) || (received.flags.contains(ReturnFlags::CTRUNC) && !no_room) {
         return Err(PacketError::Malformed("truncated"));
     }
+    // The buffer is aligned and may hold one more.
+    if fds.len() > MAX_FDS {
+        return Err(PacketError::Malformed("too many descriptors"));
+    }
     match decode::<Envelope<T>>(&buffer[..received.bytes])? {
+        Envelope::Spilled(_) if no_room => Err(PacketError::Io(Errno::MFILE)),
+        // Not some of them: which are missing cannot be told.
+        Envelope::Inline(message) if no_room => Ok((message, Vec::new())),
         Envelope::Inline(message) => Ok((message, fds)),
         Envelope::Spilled(len) => {
             let memfd = fds.pop().ok_or(PacketError::Malformed("no descriptor holds the spilled message"))?;

@@ -1,7 +1,8 @@
 //! Encoding of messages into packets.
 
+use alloc::vec::Vec;
+use core::fmt;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use std::fmt;
 
 /// Bytes that are not text: arguments, environment, paths.
 pub type Bytes = Vec<u8>;
@@ -9,8 +10,9 @@ pub type Bytes = Vec<u8>;
 /// Largest message that travels in the packet itself. Below the default `SO_SNDBUF` of 208 KiB (`unix(7)`).
 pub const MAX_INLINE: usize = 64 * 1024;
 
-/// Largest message at all.
-pub const MAX_SPILLED: u64 = 64 * 1024 * 1024;
+/// Largest message at all: a listing of some hundred thousand files. A message becomes up to 16 times as large when it is
+/// decoded (a listing of empty names), so a hostile one costs its reader 256 MiB for a moment.
+pub const MAX_SPILLED: u64 = 16 * 1024 * 1024;
 
 /// What a packet carries.
 #[derive(Debug, Serialize, Deserialize)]
@@ -31,8 +33,8 @@ impl fmt::Display for DecodeError {
     }
 }
 
-impl std::error::Error for DecodeError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+impl core::error::Error for DecodeError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         Some(&self.0)
     }
 }
@@ -42,7 +44,7 @@ impl std::error::Error for DecodeError {
 /// # Errors
 /// Never for the messages of this crate: they hold no maps with unknown length or other things that cannot be written.
 pub fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, DecodeError> {
-    postcard::to_stdvec(message).map_err(DecodeError)
+    postcard::to_allocvec(message).map_err(DecodeError)
 }
 
 /// The message that `bytes` are, all of them.

@@ -1,5 +1,6 @@
 //! The commands, one a file.
 
+mod bench;
 mod completions;
 mod doctor;
 mod run;
@@ -18,6 +19,8 @@ pub(crate) fn dispatch(cli: Cli) -> Exit {
         Command::Run(args) => block_on(run::run(&args, printer)),
         Command::Shell(args) => block_on(shell::shell(&args, printer)),
         Command::Doctor(args) => block_on(doctor::doctor(&args, printer)),
+        Command::Bench(args) if args.worker => Ok(crate::bench::worker::serve()),
+        Command::Bench(args) => block_on(bench::bench(&args, printer)),
         Command::Completions(args) => completions::completions(&args, printer),
     };
     outcome.unwrap_or_else(|failure| {

@@ -2,18 +2,21 @@
 
 use crate::args::RunArgs;
 use crate::attach::{Ended, attach, feed};
-use crate::duration;
 use crate::exit::{Exit, Failure};
 use crate::printer::Printer;
 use crate::program::Program;
 use crate::session::{self, Session};
 use crate::stdio;
 use crate::terminal::Terminal;
-use computesdk::{Command, Error, ErrorKind, ExitCause, Sandbox, StartFailure};
+use crate::{duration, size};
+use computesdk::{Command, Error, ErrorKind, ExitCause, Sandbox, StartFailure, Usage};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 use std::time::{Duration, Instant};
+
+/// The limit of processes that `local` keeps unasked.
+const DEFAULT_PIDS: u64 = 4096;
 
 /// Runs it.
 pub(crate) async fn run(args: &RunArgs, printer: Printer) -> Result<Exit, Failure> {
@@ -96,16 +99,28 @@ pub(crate) fn terminal_of(command: computesdk::RunCommand<'_>) -> computesdk::Ru
     }
 }
 
-/// Says what the exit code alone does not tell.
+/// Says what the exit code alone does not tell, with what was used.
 async fn explain(ended: &Ended, args: &RunArgs, program: &Program, sandbox: &Sandbox, printer: Printer) {
-    match ended.status.cause {
+    let limits = &args.sandbox.limits;
+    // What cannot be asked any more is not told.
+    let usage = sandbox.usage().await.unwrap_or_default();
+    let at = |limit: Option<u64>| limit.map(|bytes| format!(" at {}", size::show(bytes))).unwrap_or_default();
+    let what = match ended.status.cause {
         ExitCause::TimedOut => {
             let limit = args.timeout.map(duration::show).unwrap_or_default();
-            printer.note(&format!("killed: timed out after {limit}"));
+            format!("killed: timed out after {limit}")
         }
+        ExitCause::OutOfMemory { code } => {
+            let how = if code == 137 { "killed" } else { "failed" };
+            format!("{how}: out of memory{}", at(limits.memory))
+        }
+        ExitCause::ProcessLimit { .. } => {
+            format!("failed: the limit of {} processes was reached", limits.pids.unwrap_or(DEFAULT_PIDS))
+        }
+        ExitCause::DiskFull { .. } => format!("failed: the disk is full{}", at(limits.disk)),
         ExitCause::SandboxEnded => {
             let cause = sandbox.wait().await.map_or_else(|error| error.to_string(), |cause| cause.to_string());
-            printer.note(&format!("killed: the sandbox ended: {cause}"));
+            format!("killed: the sandbox ended: {cause}")
         }
         ExitCause::NotStarted { reason: StartFailure::NotFound } => {
             let (what, option) = match program.interpreter() {
@@ -117,9 +132,26 @@ async fn explain(ended: &Ended, args: &RunArgs, program: &Program, sandbox: &San
                 "\nhint: the sandbox sees this machine's programs and found no {what}: install it, or name one with \
                  {option} PATH; `compute doctor` shows what was looked at"
             ));
+            return;
         }
-        _ => {}
-    }
+        // Something that it started, and did not mind.
+        _ if usage.oom_kills.unwrap_or(0) > 0 => {
+            let kills = usage.oom_kills.unwrap_or(0);
+            let processes = if kills == 1 { "process was" } else { "processes were" };
+            format!("note: {kills} {processes} killed in the sandbox: out of memory{}", at(limits.memory))
+        }
+        _ => return,
+    };
+    printer.note(&format!("{what}{}", account(&usage)));
+}
+
+/// ` (peak 256 MiB, 0.31 s CPU, 12 bytes of output)`, as far as it is known.
+fn account(usage: &Usage) -> String {
+    let mut parts = Vec::new();
+    parts.extend(usage.peak_memory_bytes.map(|bytes| format!("peak {}", size::show(bytes))));
+    parts.extend(usage.cpu_time.map(|time| format!("{:.2} s CPU", time.as_secs_f64())));
+    parts.extend(usage.output_bytes.map(|bytes| format!("{} of output", size::show(bytes))));
+    if parts.is_empty() { String::new() } else { format!(" ({})", parts.join(", ")) }
 }
 
 /// The result as JSON: the keys of the JavaScript SDK, how it was isolated, and how the program ended.
@@ -133,6 +165,8 @@ struct Report<'a> {
     sandbox_id: &'a str,
     provider: &'a str,
     isolation: Option<&'a str>,
+    /// Of the whole sandbox where that is known, else of the program.
+    usage: Usage,
     /// `cause`, with `signal` or `reason` where it has one.
     #[serde(flatten)]
     cause: Map<String, Value>,
@@ -162,6 +196,7 @@ async fn report(
         sandbox_id: info.id.as_str(),
         provider: &info.provider,
         isolation: info.isolation.as_deref(),
+        usage: Usage::clone(&info.usage),
         cause,
     };
     Ok(serde_json::to_string(&report).map_err(failed)?)

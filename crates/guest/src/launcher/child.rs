@@ -11,7 +11,7 @@ use computesdk_guest_protocol::{AGENT_FD, encode};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::Signal;
-use rustix::thread::{Gid, Uid};
+use rustix::thread::{Gid, Uid, UnshareFlags};
 
 /// Becomes the agent, or says why not and exits.
 pub(super) fn run(create: &Create, policy: &Policy, privilege: Privilege, parts: &Parts<'_>) -> ! {
@@ -30,10 +30,26 @@ pub(super) fn run(create: &Create, policy: &Policy, privilege: Privilege, parts:
 
 enum Never {}
 
-fn prepare(create: &Create, policy: &Policy, privilege: Privilege, parts: &Parts<'_>) -> Result<Never, Failure> {
-    if !matches!(rustix::io::read(parts.go, &mut [0_u8]), Ok(1)) {
-        return Err(super::failure("wait for the ids to be mapped", Errno::PIPE));
+/// Waits for the launcher. No byte: it gave up.
+fn go_on(parts: &Parts<'_>, what: &str) -> Result<(), Failure> {
+    match rustix::io::read(parts.go, &mut [0_u8]) {
+        Ok(1) => Ok(()),
+        Ok(_) => Err(super::failure(what, Errno::PIPE)),
+        Err(errno) => Err(super::failure(what, errno)),
     }
+}
+
+/// Where memory runs out on the whole machine, sandboxes go before anything that did not ask to be special
+/// (`proc_pid_oom_score_adj(5)`).
+const OOM_SCORE_ADJ: &str = "500";
+
+/// Descriptors that the agent may need besides those of the program that it starts.
+const AGENT_FILES: u64 = 256;
+
+fn prepare(create: &Create, policy: &Policy, privilege: Privilege, parts: &Parts<'_>) -> Result<Never, Failure> {
+    // A host without this file, or one that refuses, is left as it is: nobody is promised it.
+    let _ = super::create::write_proc("/proc/self/oom_score_adj", OOM_SCORE_ADJ);
+    go_on(parts, "wait for the ids to be mapped")?;
     // Until now this process's ids are unmapped, and what it creates would belong to nobody.
     if may_set_groups(privilege) {
         step("drop supplementary groups", rustix::thread::set_thread_groups(&[]))?;
@@ -45,11 +61,18 @@ fn prepare(create: &Create, policy: &Policy, privilege: Privilege, parts: &Parts
 
     rootfs::build(create, policy, parts.trees)?;
 
+    go_on(parts, "wait for the control groups")?;
+    // Only now: the groups that a process is in when it makes this namespace are the roots of what it sees.
+    step("make a cgroup namespace", sys::unshare(UnshareFlags::NEWCGROUP))?;
+
     let _ = rustix::process::umask(Mode::WGRP | Mode::WOTH);
     step("start a session", rustix::process::setsid())?;
     sys::new_session_keyring();
     for &(resource, soft, hard) in &policy.rlimits {
-        step(format!("set resource limit {resource}"), sys::set_limit(resource, soft, hard))?;
+        let asked = create.open_files.saturating_add(AGENT_FILES);
+        let is_asked = resource == libc::RLIMIT_NOFILE && create.open_files > 0;
+        let hard = if is_asked { hard.min(asked) } else { hard };
+        step(format!("set resource limit {resource}"), sys::set_limit(resource, soft.min(hard), hard))?;
     }
     // Move what must survive out of the way, then lay it where the agent looks for it.
     let program = step("keep the program", rustix::io::fcntl_dupfd_cloexec(parts.program, 16))?;
@@ -60,6 +83,7 @@ fn prepare(create: &Create, policy: &Policy, privilege: Privilege, parts: &Parts
     }
     step("place the agent's socket", sys::place(&socket, AGENT_FD))?;
 
+    sys::reset_broken_pipes();
     step("limit capabilities", sys::limit_capabilities(policy.capabilities))?;
     step("set no_new_privs", rustix::thread::set_no_new_privs(true))?;
     // After the last change of identity, which would clear it. If the launcher died before this line, its end of the

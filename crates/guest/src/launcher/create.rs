@@ -1,5 +1,6 @@
 //! The launcher's half of making a sandbox.
 
+use super::cgroup::Group;
 use super::{Launcher, child, failure, kill, step, wait};
 use crate::sys::{self, Forked};
 use computesdk_guest_protocol::launcher::{Create, Failure, Layer, Privilege};
@@ -19,6 +20,7 @@ pub(super) struct Pending {
     pub(super) status: OwnedFd,
     /// The engine's end of the agent's socket.
     pub(super) agent: OwnedFd,
+    pub(super) group: Group,
 }
 
 impl Pending {
@@ -38,7 +40,7 @@ pub(super) struct Parts<'a> {
     pub(super) program: &'a OwnedFd,
     /// One detached mount per lower directory, in the order of the layers.
     pub(super) trees: &'a [OwnedFd],
-    /// Readable when the ids are mapped.
+    /// One byte when the ids are mapped, a second one when it is in its control groups.
     pub(super) go: &'a OwnedFd,
     pub(super) status: &'a OwnedFd,
     /// The agent's end of its socket.
@@ -55,31 +57,52 @@ impl Launcher {
             "make the agent's socket",
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None),
         )?;
-        self.network.take(&self.policy.sysctls)?;
-
-        let pid = match step("clone into new namespaces", sys::clone_into_namespaces())? {
-            Forked::Child => {
+        let group = self.groups.take(&create.hierarchies)?;
+        let cloned = self
+            .network
+            .take(&self.policy.sysctls)
+            .and_then(|()| step("clone into new namespaces", sys::clone_into_namespaces()));
+        let pid = match cloned {
+            Ok(Forked::Child) => {
                 drop((go_write, status_read, ours));
-                let parts = Parts {
-                    program: &self.program,
-                    trees: &trees,
-                    go: &go_read,
-                    status: &status_write,
-                    socket: &theirs,
-                };
+                let parts =
+                    Parts { program: &self.agent, trees: &trees, go: &go_read, status: &status_write, socket: &theirs };
                 child::run(create, &self.policy, self.privilege, &parts)
             }
-            Forked::Parent(pid) => pid,
+            Ok(Forked::Parent(pid)) => pid,
+            Err(failure) => {
+                self.groups.remove(&group);
+                return Err(failure);
+            }
         };
-        let prepared = map_ids(pid, create.ids)
-            .and_then(|()| if create.idmapped { idmap(pid, &trees) } else { Ok(()) })
-            .and_then(|()| step("let the sandbox go on", rustix::io::write(&go_write, b"g").map(drop)));
-        if let Err(failure) = prepared {
+        if let Err(failure) = self.admit(create, pid, &group, &trees, &go_write) {
             kill(pid);
             wait(pid);
+            self.groups.remove(&group);
             return Err(failure);
         }
-        Ok(Pending { sandbox: create.sandbox, pid, status: status_read, agent: ours })
+        self.hierarchies.clone_from(&create.hierarchies);
+        Ok(Pending { sandbox: create.sandbox, pid, status: status_read, agent: ours, group })
+    }
+
+    /// Gives a new first process its ids and its groups. It builds its root file system while it is moved into them.
+    fn admit(&self, create: &Create, pid: i32, group: &Group, trees: &[OwnedFd], go: &OwnedFd) -> Result<(), Failure> {
+        let go_on = || step("let the sandbox go on", rustix::io::write(go, b"g").map(drop));
+        // Version 1 lets an ordinary user move a process only as long as it has that user's id (`cgroup1_procs_write`).
+        let first = self.privilege == Privilege::SubordinateIds;
+        if first {
+            self.groups.enter(group, pid)?;
+        }
+        map_ids(pid, create.ids)?;
+        if create.idmapped {
+            idmap(pid, trees)?;
+        }
+        go_on()?;
+        self.groups.limit(group, &create.limits)?;
+        if !first {
+            self.groups.enter(group, pid)?;
+        }
+        go_on()
     }
 }
 

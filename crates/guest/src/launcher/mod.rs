@@ -14,6 +14,7 @@
 //!   is left (`pid_namespaces(7)`).
 //! * The launcher never sees an environment, code or a secret: those go from the engine to the agent.
 
+mod cgroup;
 mod child;
 mod create;
 mod network;
@@ -21,14 +22,15 @@ mod privilege;
 mod rootfs;
 
 use crate::sys;
+use cgroup::{Group, Groups};
 use computesdk_guest_protocol::launcher::{Failure, FromLauncher, Init, Policy, Privilege, ToLauncher};
 use computesdk_guest_protocol::packet::{Packet, PacketError, receive};
 use computesdk_guest_protocol::{LAUNCHER_AHEAD, PROTOCOL, decode};
 use create::Pending;
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, WaitOptions};
+use rustix::process::{Pid, Signal};
 use std::collections::HashMap;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::PathBuf;
@@ -42,22 +44,34 @@ fn failure(what: impl Into<String>, errno: Errno) -> Failure {
     Failure { step: what.into(), errno: errno.raw_os_error(), detail: String::new() }
 }
 
+/// How long nothing must have happened before something is made ahead.
+const QUIET: Timespec = Timespec { tv_sec: 0, tv_nsec: 2_000_000 };
+
 struct Launcher {
     control: BorrowedFd<'static>,
-    /// This program, for the agents.
-    program: OwnedFd,
+    /// The program that becomes the first process of each sandbox.
+    agent: OwnedFd,
     policy: Policy,
     journal: PathBuf,
     privilege: Privilege,
     network: network::Spare,
+    groups: Groups,
+    /// Those of the last sandbox: the next one will most likely need the same.
+    hierarchies: Vec<u8>,
     pending: Vec<Pending>,
-    /// First processes of running sandboxes.
-    live: HashMap<i32, u64>,
+    /// Running sandboxes, by their first processes.
+    live: HashMap<i32, Live>,
+}
+
+struct Live {
+    sandbox: u64,
+    group: Group,
 }
 
 pub(crate) fn main() -> u8 {
     sys::close_from(3);
-    sys::ignore(libc::SIGPIPE);
+    sys::reset_all();
+    sys::ignore_broken_pipes();
     // Away from the terminal of whoever started the engine: Ctrl-C is the engine's to handle.
     let _ = rustix::process::setsid();
     // And off the directory it was started in, which then can be unmounted.
@@ -77,11 +91,12 @@ pub(crate) fn main() -> u8 {
 fn start(control: BorrowedFd<'static>, ahead: bool) -> Result<Launcher, PacketError> {
     // The longest step, while the engine still prepares what it will say. If it fails, it is tried again below and told.
     let network = if ahead { network::Spare::new().ok() } else { None };
-    let (message, _) = receive::<ToLauncher>(control, &mut Vec::new())?;
+    let (message, mut fds) = receive::<ToLauncher>(control, &mut Vec::new())?;
     let ToLauncher::Init(init) = message else {
         return Err(PacketError::Malformed("the first message is not Init"));
     };
-    match initialise(control, *init, network) {
+    let agent = fds.pop().ok_or(PacketError::Malformed("no agent came with Init"))?;
+    match initialise(control, *init, agent, network) {
         Ok(launcher) => {
             Packet::new(&FromLauncher::Ready)?.send(control, &[])?;
             Ok(launcher)
@@ -93,13 +108,15 @@ fn start(control: BorrowedFd<'static>, ahead: bool) -> Result<Launcher, PacketEr
     }
 }
 
-fn initialise(control: BorrowedFd<'static>, init: Init, network: Option<network::Spare>) -> Result<Launcher, Failure> {
+fn initialise(
+    control: BorrowedFd<'static>,
+    init: Init,
+    agent: OwnedFd,
+    network: Option<network::Spare>,
+) -> Result<Launcher, Failure> {
     if init.protocol != PROTOCOL {
         return Err(failure("compare protocol versions", Errno::PROTO));
     }
-    let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
-    let program =
-        step("open the guest program", rustix::fs::open(c"/proc/self/exe", flags, rustix::fs::Mode::empty()))?;
     privilege::acquire(&init)?;
     let network = match network {
         Some(network) => network,
@@ -108,11 +125,13 @@ fn initialise(control: BorrowedFd<'static>, init: Init, network: Option<network:
     network.apply(&init.policy.sysctls);
     Ok(Launcher {
         control,
-        program,
+        agent,
         policy: init.policy,
         journal: PathBuf::from(std::ffi::OsString::from_vec(init.journal)),
         privilege: init.privilege,
         network,
+        groups: Groups::new(init.cgroups, init.readings),
+        hierarchies: Vec::new(),
         pending: Vec::new(),
         live: HashMap::new(),
     })
@@ -125,6 +144,8 @@ impl Launcher {
         let mut buffer = Vec::new();
         let served = self.serve(&exits, &mut buffer);
         self.end_all();
+        // The engine need not wait for the end of this process.
+        let _ = rustix::net::shutdown(self.control, rustix::net::Shutdown::Both);
         served
     }
 
@@ -132,7 +153,16 @@ impl Launcher {
         loop {
             let mut fds = vec![PollFd::new(&self.control, PollFlags::IN), PollFd::new(exits, PollFlags::IN)];
             fds.extend(self.pending.iter().map(|pending| PollFd::new(&pending.status, PollFlags::IN)));
-            match poll(&mut fds, None) {
+            // What can be made ahead is made when nothing has happened for a moment: right after a sandbox was made, both
+            // its engine and its agent need the processors more.
+            let wants_rest = !self.has_spares() && self.pending.is_empty();
+            match poll(&mut fds, wants_rest.then_some(&QUIET)) {
+                Ok(0) => {
+                    drop(fds);
+                    self.network.refill(&self.policy.sysctls);
+                    self.groups.refill(&self.hierarchies);
+                    continue;
+                }
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(errno) => return Err(errno.into()),
             }
@@ -151,10 +181,12 @@ impl Launcher {
             if ready[0] {
                 let (message, _) = receive::<ToLauncher>(self.control, buffer)?;
                 self.handle(message)?;
-            } else {
-                self.network.refill(&self.policy.sysctls);
             }
         }
+    }
+
+    fn has_spares(&self) -> bool {
+        !self.network.wants_refill() && !self.groups.wants_refill(&self.hierarchies)
     }
 
     fn handle(&mut self, message: ToLauncher) -> Result<(), PacketError> {
@@ -170,8 +202,14 @@ impl Launcher {
             }
             ToLauncher::Kill { sandbox } => {
                 let pending = self.pending.iter().filter(|p| p.sandbox == sandbox).map(|p| p.pid);
-                let live = self.live.iter().filter(|(_, id)| **id == sandbox).map(|(pid, _)| *pid);
+                let live = self.live.iter().filter(|(_, live)| live.sandbox == sandbox).map(|(pid, _)| *pid);
                 pending.chain(live).for_each(kill);
+                Ok(())
+            }
+            ToLauncher::KillGroup { sandbox, hierarchy, name } => {
+                if let Some(live) = self.live.values().find(|live| live.sandbox == sandbox) {
+                    self.groups.kill(&live.group, hierarchy, &name);
+                }
                 Ok(())
             }
         }
@@ -187,46 +225,62 @@ impl Launcher {
         let sandbox = pending.sandbox;
         let said = pending.read_status();
         if said.is_empty() {
-            self.live.insert(pending.pid, sandbox);
-            return self.send(&FromLauncher::Created { sandbox, pid: pending.pid }, &[pending.agent.as_fd()]);
+            let created = FromLauncher::Created { sandbox, pid: pending.pid, group: pending.group.name.clone() };
+            self.live.insert(pending.pid, Live { sandbox, group: pending.group });
+            return self.send(&created, &[pending.agent.as_fd()]);
         }
         // It exits right after it wrote: nothing of it is left when the engine hears of it.
         kill(pending.pid);
         wait(pending.pid);
+        self.groups.remove(&pending.group);
         let failure = decode(&said).unwrap_or_else(|_| failure("prepare the sandbox", Errno::IO));
         self.send(&FromLauncher::CreateFailed { sandbox, failure }, &[])
     }
 
     /// Reports every sandbox that ended.
     fn reap(&mut self) -> Result<(), PacketError> {
-        while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
-            let pid = pid.as_raw_nonzero().get();
-            if let Some(sandbox) = self.live.remove(&pid) {
-                self.send(&FromLauncher::Ended { sandbox, status: status.as_raw() }, &[])?;
-            } else if let Some(index) = self.pending.iter().position(|pending| pending.pid == pid) {
+        while let Some(ended) = sys::wait_any() {
+            if let Some(Live { sandbox, group }) = self.live.remove(&ended.pid) {
+                let told = self.tell_end(sandbox, &ended, &group);
+                // After the engine was told: whoever waits for the end does not wait for this. Also if it is gone.
+                self.groups.remove(&group);
+                told?;
+            } else if let Some(index) = self.pending.iter().position(|pending| pending.pid == ended.pid) {
                 let pending = self.pending.swap_remove(index);
                 let failure = decode(&pending.read_status()).unwrap_or_else(|_| Failure {
                     step: String::from("start the sandbox's first process"),
                     errno: 0,
-                    detail: format!("it ended with wait status {:#x}", status.as_raw()),
+                    detail: format!("it ended with wait status {:#x}", ended.status),
                 });
+                self.groups.remove(&pending.group);
                 self.send(&FromLauncher::CreateFailed { sandbox: pending.sandbox, failure }, &[])?;
             }
         }
         Ok(())
     }
 
+    fn tell_end(&self, sandbox: u64, ended: &sys::Ended, group: &Group) -> Result<(), PacketError> {
+        let (status, cpu_micros) = (ended.status, ended.cpu_micros);
+        self.send(&FromLauncher::Ended { sandbox, status, cpu_micros, readings: self.groups.read(group) }, &[])
+    }
+
     fn end_all(&mut self) {
         self.live.keys().copied().chain(self.pending.iter().map(|pending| pending.pid)).for_each(kill);
-        for (pid, sandbox) in std::mem::take(&mut self.live) {
-            wait(pid);
+        for (pid, Live { sandbox, group }) in std::mem::take(&mut self.live) {
+            let ended = wait(pid);
             // An engine that was shut down in order still listens; to one that is gone this is said in vain.
-            let _ = self.send(&FromLauncher::Ended { sandbox, status: 0 }, &[]);
+            let _ = self.tell_end(sandbox, &ended, &group);
+            self.groups.remove(&group);
         }
-        self.pending.drain(..).for_each(|pending| wait(pending.pid));
-        // Nothing is left that the journal would be needed for.
-        let _ = std::fs::remove_file(&self.journal);
-        let _ = self.journal.parent().map(std::fs::remove_dir);
+        for pending in std::mem::take(&mut self.pending) {
+            wait(pending.pid);
+            self.groups.remove(&pending.group);
+        }
+        // Nothing is left that the journal would be needed for; else the next engine goes by it.
+        if self.groups.remove_all() {
+            let _ = std::fs::remove_file(&self.journal);
+            let _ = self.journal.parent().map(std::fs::remove_dir);
+        }
     }
 }
 
@@ -237,6 +291,6 @@ fn kill(pid: i32) {
     }
 }
 
-fn wait(pid: i32) {
-    while matches!(rustix::process::waitpid(Pid::from_raw(pid), WaitOptions::empty()), Err(Errno::INTR)) {}
+fn wait(pid: i32) -> sys::Ended {
+    sys::wait_for(pid)
 }

@@ -15,12 +15,14 @@ use rustix::thread::UnshareFlags;
 pub(super) struct Spare {
     fresh: bool,
     taken: u32,
+    /// Making one ahead failed: not tried again before one is needed.
+    failed: bool,
 }
 
 impl Spare {
     /// Leaves the host's network for good, into a fresh namespace.
     pub(super) fn new() -> Result<Self, Failure> {
-        let mut spare = Self { fresh: false, taken: 0 };
+        let mut spare = Self { fresh: false, taken: 0, failed: false };
         spare.make()?;
         Ok(spare)
     }
@@ -32,13 +34,24 @@ impl Spare {
             self.apply(sysctls);
         }
         self.fresh = false;
+        self.failed = false;
         self.taken += 1;
         Ok(())
     }
 
-    /// Makes one ahead, when there is time. A process that needs one sandbox only does not pay for a second.
+    /// Whether one should be made ahead. A process that needs one sandbox only does not pay for a second.
+    pub(super) fn wants_refill(&self) -> bool {
+        !self.fresh && self.taken > 1 && !self.failed
+    }
+
+    /// Makes one ahead.
     pub(super) fn refill(&mut self, sysctls: &[(String, String)]) {
-        if !self.fresh && self.taken > 1 && self.make().is_ok() {
+        if !self.wants_refill() {
+            return;
+        }
+        // One that cannot be made is told when it is needed.
+        self.failed = self.make().is_err();
+        if !self.failed {
             self.apply(sysctls);
         }
     }

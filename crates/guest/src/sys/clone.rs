@@ -28,17 +28,14 @@ struct CloneArgs {
     cgroup: u64,
 }
 
-/// Forks into fresh user, mount, pid, ipc, uts and cgroup namespaces. The network namespace stays the caller's: it
-/// belongs to the launcher's user namespace, so that the sandbox's root has no power over it.
+/// Forks into fresh user, mount, pid, ipc and uts namespaces. The network namespace stays the caller's: it belongs to the
+/// launcher's user namespace, so that the sandbox's root has no power over it. The cgroup namespace is the child's to
+/// make, once it is in its groups.
 pub(crate) fn clone_into_namespaces() -> Result<Forked, Errno> {
     #[allow(clippy::cast_sign_loss, reason = "flags are bit patterns")]
     let args = CloneArgs {
-        flags: (libc::CLONE_NEWUSER
-            | libc::CLONE_NEWNS
-            | libc::CLONE_NEWPID
-            | libc::CLONE_NEWIPC
-            | libc::CLONE_NEWUTS
-            | libc::CLONE_NEWCGROUP) as u64,
+        flags: (libc::CLONE_NEWUSER | libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS)
+            as u64,
         exit_signal: libc::SIGCHLD as u64,
         ..CloneArgs::default()
     };

@@ -22,6 +22,12 @@ pub struct LocalConfig {
     pub state_dir: Option<PathBuf>,
     /// Where the generated part of the host image is kept. Default: `$XDG_CACHE_HOME/computesdk`.
     pub cache_dir: Option<PathBuf>,
+    /// The control group below which those of the sandboxes are made, as it stands in `/proc/PID/cgroup`; for ordinary
+    /// users, one that was delegated to them. Default: `COMPUTESDK_CGROUP`, else the own one where that can be written.
+    pub cgroup: Option<PathBuf>,
+    /// Most bytes of one stream of a process that are set aside while nobody reads it: 1 MiB in memory, the rest in a
+    /// nameless file below `state_dir`. A process that writes more then waits. Default: 1 GiB; at least 1 MiB.
+    pub unread_output_bytes: Option<u64>,
 }
 
 impl Default for LocalConfig {
@@ -33,6 +39,8 @@ impl Default for LocalConfig {
             node: None,
             state_dir: None,
             cache_dir: None,
+            cgroup: None,
+            unread_output_bytes: None,
         }
     }
 }
@@ -44,6 +52,8 @@ impl LocalConfig {
         options.cache_dir.clone_from(&self.cache_dir);
         options.python.clone_from(&self.python);
         options.node.clone_from(&self.node);
+        options.cgroup.clone_from(&self.cgroup);
+        options.unread_output_bytes = self.unread_output_bytes;
         options.degraded = degraded;
         options
     }

@@ -18,6 +18,9 @@ pub(crate) fn create_error(error: EngineError) -> Error {
         EngineError::Image(ImageError::Interpreter { field, path, why }) => {
             return Error::invalid(operation, field, format_args!("{}: {why}", path.display())).with_provider(NAME);
         }
+        EngineError::NoLimit { limit } => {
+            return no_limit(limit, error.hint());
+        }
         EngineError::NoIsolation(_) | EngineError::Forked | EngineError::Image(_) => ErrorKind::FailedPrecondition,
         EngineError::HostLost(_) => ErrorKind::Unavailable,
         EngineError::NoAnswer(_) => ErrorKind::Timeout,
@@ -30,6 +33,16 @@ pub(crate) fn create_error(error: EngineError) -> Error {
     let error = Error::new(kind, operation, text).with_provider(NAME).with_source(error);
     match hint {
         Some(hint) => error.with_hint(hint),
+        None => error,
+    }
+}
+
+/// A limit that this machine or this user cannot keep.
+pub(crate) fn no_limit(limit: &str, advice: Option<String>) -> Error {
+    let why = "no control group for it can be made here; nothing was created";
+    let error = Error::unsupported("sandbox.create", limit, why).with_provider(NAME);
+    match advice {
+        Some(advice) => error.with_hint(advice),
         None => error,
     }
 }

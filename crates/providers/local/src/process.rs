@@ -3,7 +3,7 @@
 use crate::error::NAME;
 use computesdk_core::{
     BoxRead, BoxWrite, Error, ErrorKind, ExitCause, ExitStatus, Process, ProcessId, PtySize, Result, Signal,
-    StartFailure, async_trait,
+    StartFailure, Usage, async_trait,
 };
 use computesdk_engine::{Exec, ExecEnd};
 use std::io::Cursor;
@@ -92,9 +92,23 @@ impl Process for LocalProcess {
                 ExecEnd::Exited { code } => ExitCause::Exited { code },
                 ExecEnd::Signalled { signal } => ExitCause::Signalled { signal },
                 ExecEnd::TimedOut => ExitCause::TimedOut,
+                ExecEnd::OutOfMemory { code } => ExitCause::OutOfMemory { code },
+                ExecEnd::ProcessLimit { code } => ExitCause::ProcessLimit { code },
+                ExecEnd::DiskFull { code } => ExitCause::DiskFull { code },
                 _ => ExitCause::SandboxEnded,
             },
         };
         Ok(ExitStatus { cause })
+    }
+
+    async fn usage(&self) -> Result<Usage> {
+        let mut usage = Usage::default();
+        if let State::Started(exec) = &self.state {
+            let used = exec.usage();
+            usage.peak_memory_bytes = used.peak_memory_bytes;
+            usage.cpu_time = used.cpu_time;
+            usage.output_bytes = Some(used.output_bytes);
+        }
+        Ok(usage)
     }
 }

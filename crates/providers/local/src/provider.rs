@@ -1,13 +1,13 @@
 //! The provider: its engine, and the sandboxes it knows.
 
 use crate::LocalConfig;
-use crate::error::{NAME, create_error};
+use crate::error::{NAME, create_error, no_limit};
 use crate::sandbox::{DEFAULT_CWD, LocalSandbox, Settings};
 use computesdk_core::{
     Capabilities, CreateOptions, Error, ErrorKind, ExecOptions, FilesystemSupport, Isolation, Limits, ListFilter,
-    NetworkModes, Provider, Reconnect, Result, Runtime, Sandbox, SandboxId, async_trait,
+    NetworkModes, Provider, Reconnect, Resources, Result, Runtime, Sandbox, SandboxId, async_trait,
 };
-use computesdk_engine::{self as engine, Doctor, Engine, SandboxSpec};
+use computesdk_engine::{self as engine, Doctor, Engine, KeptLimits, SandboxSpec};
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::sync::atomic::AtomicU64;
@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt as _;
 
 /// How many ended sandboxes are remembered, so that their end can still be asked for.
-const REMEMBERED: usize = 1000;
+const REMEMBERED: usize = 10_000;
 
 /// The `local` provider, ready to be handed to `compute().set_config(…)`.
 ///
@@ -42,6 +42,8 @@ pub struct Local {
     known: Mutex<Known>,
     /// Whether sandboxes have more users than root; found out once.
     users: OnceLock<bool>,
+    /// Which limits can be kept; found out once.
+    limits: OnceLock<KeptLimits>,
 }
 
 #[derive(Default)]
@@ -62,7 +64,13 @@ impl Local {
     /// A provider with these settings.
     #[must_use]
     pub fn new(config: LocalConfig) -> Self {
-        Self { config, engines: Default::default(), known: Mutex::default(), users: OnceLock::new() }
+        Self {
+            config,
+            engines: Default::default(),
+            known: Mutex::default(),
+            users: OnceLock::new(),
+            limits: OnceLock::new(),
+        }
     }
 
     /// Ends every sandbox and the engine, and returns when nothing of them is left. The next `create` starts a new one.
@@ -84,6 +92,24 @@ impl Local {
         }
         let engine = Engine::start(self.config.engine_options(degraded)).await.map_err(create_error)?;
         Ok(place.insert(engine).clone())
+    }
+
+    fn kept_limits(&self) -> &KeptLimits {
+        self.limits.get_or_init(|| Engine::will_keep(&self.config.engine_options(false)))
+    }
+
+    /// Refuses a limit that this machine cannot keep, with what to do about it.
+    fn check_limits(&self, asked: &Resources) -> Result<()> {
+        let kept = self.kept_limits();
+        let asked = [
+            ("memory", asked.memory_bytes.is_some(), kept.memory),
+            ("cpu", asked.cpus.is_some(), kept.cpus),
+            ("pids", asked.pids.is_some(), kept.pids),
+        ];
+        match asked.into_iter().find(|(_, wanted, kept)| *wanted && !*kept) {
+            Some((limit, ..)) => Err(no_limit(limit, kept.advice.clone())),
+            None => Ok(()),
+        }
     }
 
     fn known(&self) -> std::sync::MutexGuard<'_, Known> {
@@ -112,10 +138,12 @@ impl Local {
     async fn make(&self, options: CreateOptions) -> Result<Arc<LocalSandbox>> {
         let timeout = options.timeout.unwrap_or(self.config.timeout);
         check(&options, timeout)?;
+        limits(&options.resources).check().map_err(create_error)?;
         let reserved = self.reserve(options.name.as_ref())?;
         let engine = self.engine(options.isolation).await?;
         let mut spec = SandboxSpec::default();
         spec.lifetime = (timeout != Duration::MAX).then_some(timeout);
+        spec.limits = limits(&options.resources);
         let sandbox = engine.create(&spec).await.map_err(create_error)?;
         let undo = Undo(Some(sandbox.clone()));
 
@@ -146,6 +174,16 @@ impl Local {
         drop(reserved);
         Ok(local)
     }
+}
+
+fn limits(asked: &Resources) -> engine::Limits {
+    let mut limits = engine::Limits::default();
+    limits.memory_bytes = asked.memory_bytes;
+    limits.cpus = asked.cpus;
+    limits.pids = asked.pids;
+    limits.disk_bytes = asked.disk_bytes;
+    limits.open_files = asked.open_files;
+    limits
 }
 
 /// Puts everything in place that the caller asked for, the main process last.
@@ -284,12 +322,23 @@ impl Provider for Local {
         capabilities.pty = true;
         capabilities.users = *self.users.get_or_init(|| Engine::will_have_users(&self.config.engine_options(false)));
         capabilities.network = NetworkModes { none: true, egress: false, cidr: false, domain: false };
-        capabilities.limits = Limits { timeout: true, exec_timeout: true, ..capabilities.limits };
+        let kept = self.kept_limits();
+        capabilities.limits = Limits {
+            memory: kept.memory,
+            cpus: kept.cpus,
+            pids: kept.pids,
+            disk: true,
+            open_files: true,
+            timeout: true,
+            exec_timeout: true,
+            ..capabilities.limits
+        };
         capabilities.degraded_isolation = true;
         capabilities
     }
 
     async fn create(&self, options: CreateOptions) -> Result<Arc<dyn Sandbox>> {
+        self.check_limits(&options.resources)?;
         self.capabilities().check(&options)?;
         if let Some(id) = &options.sandbox_id {
             return self.get(id).await?.ok_or_else(|| {

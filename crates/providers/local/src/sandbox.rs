@@ -5,7 +5,7 @@ use crate::files::LocalFiles;
 use crate::process::{LocalProcess, State};
 use computesdk_core::{
     EndCause, Error, ErrorKind, ExecOptions, Files, Process, ProcessId, Result, Runtime, Sandbox, SandboxId,
-    SandboxInfo, SandboxStatus, StartFailure, Stdio, async_trait,
+    SandboxInfo, SandboxStatus, StartFailure, Stdio, Usage, async_trait,
 };
 use computesdk_engine::{self as engine, End, EngineError, ExecSpec, Refusal, Refused};
 use std::collections::{BTreeMap, HashMap};
@@ -144,6 +144,14 @@ impl Sandbox for LocalSandbox {
 
     async fn info(&self) -> Result<SandboxInfo> {
         let end = self.end();
+        let used = self.sandbox.usage();
+        let mut notices = Vec::new();
+        if used.held_back > 0 {
+            let (count, streams) = (used.held_back, if used.held_back == 1 { "stream" } else { "streams" });
+            notices.push(format!(
+                "{count} output {streams} that nobody reads reached the limit of what is set aside: whoever writes waits"
+            ));
+        }
         Ok(SandboxInfo {
             id: self.id.clone(),
             provider: NAME.to_owned(),
@@ -153,7 +161,10 @@ impl Sandbox for LocalSandbox {
             timeout: self.settings.timeout,
             name: self.settings.name.clone(),
             isolation: Some(self.sandbox.rung().label().to_owned()),
+            last_output: end.is_some().then(|| self.sandbox.last_output()),
             end,
+            usage: usage(&used),
+            notices,
             metadata: self.metadata(),
         })
     }
@@ -175,6 +186,10 @@ impl Sandbox for LocalSandbox {
         end.map(end_cause).map_err(|error| call_error("sandbox.wait", self.id.as_str(), error))
     }
 
+    async fn usage(&self) -> Result<Usage> {
+        Ok(usage(&self.sandbox.usage()))
+    }
+
     async fn terminate(&self) -> Result<()> {
         let ended = self.sandbox.terminate().await;
         ended.map(drop).map_err(|error| call_error("sandbox.terminate", self.id.as_str(), error))
@@ -190,8 +205,20 @@ impl Sandbox for LocalSandbox {
     }
 }
 
+fn usage(used: &engine::SandboxUsage) -> Usage {
+    let mut usage = Usage::default();
+    usage.peak_memory_bytes = used.peak_memory_bytes;
+    usage.cpu_time = used.cpu_time;
+    usage.output_bytes = Some(used.output_bytes);
+    usage.oom_kills = used.oom_kills;
+    usage
+}
+
 fn end_cause(end: End) -> EndCause {
     match end {
+        End::OutOfMemory => EndCause::OutOfMemory,
+        End::ProcessLimit => EndCause::ProcessLimit,
+        End::DiskFull => EndCause::DiskFull,
         End::Exited { code } => EndCause::Exited { code },
         End::TimedOut => EndCause::TimedOut,
         End::Terminated => EndCause::Terminated,

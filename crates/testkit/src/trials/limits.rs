@@ -53,7 +53,7 @@ async fn memory_in_tmp_is_limited(cx: &Context) -> Outcome {
 
 async fn processes_are_limited(cx: &Context) -> Outcome {
     let sandbox = limited(cx, |resources| resources.pids = Some(40)).await?;
-    let many = sh("for i in $(seq 100); do sleep 1000 & done; echo all");
+    let many = sh("for i in $(seq 100); do sleep 1000 >/dev/null 2>&1 & done; echo all");
     let output = soon("starting many", exec(&sandbox, many)).await??;
     ensure!(output.text() != "all" || !output.error_text().is_empty(), "100 processes fit into a limit of 40");
     Ok(())

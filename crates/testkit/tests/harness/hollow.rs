@@ -2,7 +2,7 @@
 
 use computesdk_core::{
     Capabilities, CreateOptions, EndCause, Error, ErrorKind, ExecOptions, Files, ListFilter, Process, Provider, Result,
-    Runtime, Sandbox, SandboxId, SandboxInfo, SandboxStatus, async_trait,
+    Runtime, Sandbox, SandboxId, SandboxInfo, SandboxStatus, Usage, async_trait,
 };
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -121,6 +121,9 @@ impl Sandbox for Entry {
             timeout: Duration::MAX,
             name: None,
             isolation: None,
+            usage: Usage::default(),
+            last_output: None,
+            notices: Vec::new(),
             end,
             metadata: self.metadata.lock().unwrap().clone(),
         })
@@ -145,6 +148,10 @@ impl Sandbox for Entry {
     async fn wait(&self) -> Result<EndCause> {
         let _ = self.ended.subscribe().wait_for(|ended| *ended).await;
         Ok(EndCause::Terminated)
+    }
+
+    async fn usage(&self) -> Result<Usage> {
+        Ok(Usage::default())
     }
 
     async fn terminate(&self) -> Result<()> {
