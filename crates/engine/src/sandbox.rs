@@ -235,6 +235,7 @@ pub struct Sandbox {
     created_at: SystemTime,
     /// Most open files of each program; 0 is what programs get by default.
     open_files: u64,
+    lifetime: Option<Duration>,
 }
 
 impl fmt::Debug for Sandbox {
@@ -256,7 +257,7 @@ impl Sandbox {
             });
         }
         let open_files = spec.limits.open_files.unwrap_or(0);
-        Self { shared, engine, created_at: SystemTime::now(), open_files }
+        Self { shared, engine, created_at: SystemTime::now(), open_files, lifetime: spec.lifetime }
     }
 
     /// When it was made.
@@ -299,6 +300,7 @@ impl Sandbox {
             drains: &self.engine.drains,
             store: &self.engine.store,
             open_files: self.open_files,
+            lifetime: self.lifetime,
         };
         Exec::start(around, record, spec).await
     }

@@ -110,10 +110,11 @@ fn start(control: BorrowedFd<'static>, ahead: bool) -> Result<Launcher, PacketEr
 
 fn initialise(
     control: BorrowedFd<'static>,
-    init: Init,
+    mut init: Init,
     agent: OwnedFd,
     network: Option<network::Spare>,
 ) -> Result<Launcher, Failure> {
+    rootfs::leave_out_closed(&mut init.policy);
     if init.protocol != PROTOCOL {
         return Err(failure("compare protocol versions", Errno::PROTO));
     }

@@ -153,8 +153,10 @@ fn host() -> Vec<(String, String)> {
         facts.push((format!("fs.{path}"), device.unwrap_or_default()));
     }
     // Names of variables that are the caller's own: not those that every program has.
-    let common =
-        ["PATH", "HOME", "USER", "PWD", "TERM", "LANG", "SHELL", "LOGNAME", "SHLVL", "HOSTNAME", "OLDPWD", "_", "TZ"];
+    let common = [
+        "PATH", "HOME", "USER", "PWD", "TERM", "LANG", "LC_CTYPE", "SHELL", "LOGNAME", "SHLVL", "HOSTNAME", "OLDPWD",
+        "_", "TZ",
+    ];
     let names: Vec<String> = std::env::vars()
         .map(|(name, _)| name)
         .filter(|name| !common.contains(&name.as_str()) && !name.starts_with("LC_") && !name.contains(','))
