@@ -15,6 +15,8 @@ pub(crate) struct Machine {
     pub(crate) load_average: Option<[f64; 3]>,
     /// And after the last one, which this program takes part in.
     pub(crate) load_average_after: Option<[f64; 3]>,
+    /// The wait before each short operation.
+    pub(crate) pause_ms: f64,
     /// How long all of it took.
     pub(crate) seconds: f64,
     pub(crate) version: &'static str,
@@ -51,6 +53,7 @@ impl Machine {
             memory_mib: meminfo("MemTotal").map(|bytes| bytes >> 20),
             load_average: load_average(),
             load_average_after: None,
+            pause_ms: 0.0,
             seconds: 0.0,
             version: env!("CARGO_PKG_VERSION"),
             provider: provider.to_owned(),

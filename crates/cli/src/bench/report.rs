@@ -29,6 +29,9 @@ impl Report {
         let load = |load: Option<[f64; 3]>| load.map_or_else(|| String::from("unknown"), |[one, ..]| one.to_string());
         let (before, after) = (load(machine.load_average), load(machine.load_average_after));
         line("load", &format!("{before} before, {after} after; {:.0} s", machine.seconds));
+        if machine.pause_ms > 0.0 {
+            line("pause", &format!("{} ms before each short operation", machine.pause_ms));
+        }
         for skipped in &machine.skipped {
             line("left out", &format!("{}: {}", skipped.system, skipped.why));
         }

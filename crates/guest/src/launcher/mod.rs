@@ -119,7 +119,7 @@ fn initialise(
         return Err(failure("compare protocol versions", Errno::PROTO));
     }
     privilege::acquire(&init)?;
-    let network = match network {
+    let mut network = match network {
         Some(network) => network,
         None => network::Spare::new()?,
     };
