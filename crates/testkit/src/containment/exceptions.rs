@@ -10,6 +10,8 @@ pub(super) struct Exception {
     pub(super) rungs: &'static [&'static str],
     /// Also for an ordinary user inside.
     pub(super) ordinary_user: bool,
+    /// Only for a command with a time limit of its own.
+    pub(super) timed: bool,
     /// Why.
     pub(super) reason: &'static str,
 }
@@ -18,7 +20,7 @@ const CAPABILITIES: &str = "the sandbox's root keeps eleven capabilities over th
      `su` and daemons that give up privileges need; an ordinary user inside has none";
 
 const fn capability(id: &'static str) -> Exception {
-    Exception { id, rungs: &[], ordinary_user: false, reason: CAPABILITIES }
+    Exception { id, rungs: &[], ordinary_user: false, timed: false, reason: CAPABILITIES }
 }
 
 /// All of them.
@@ -27,6 +29,7 @@ pub(super) const EXCEPTIONS: &[Exception] = &[
         id: "namespaces.time",
         rungs: &[],
         ordinary_user: true,
+        timed: false,
         reason: "a time namespace shifts the monotonic and boot clocks and nothing else: it would hide how long the host is up, \
                  and make timestamps of the two sides incomparable",
     },
@@ -34,7 +37,15 @@ pub(super) const EXCEPTIONS: &[Exception] = &[
         id: "namespaces.root_of_outer",
         rungs: &["C"],
         ordinary_user: true,
+        timed: false,
         reason: "with a single id, the namespace outside is the engine's own, and its user 0 is the ordinary user who started the engine",
+    },
+    Exception {
+        id: "cgroup.self_root",
+        rungs: &[],
+        ordinary_user: true,
+        timed: true,
+        reason: "a command with a time limit of its own is in a group of its own below the sandbox's, which shows as `/e` and a number; nothing outside shows",
     },
     capability("capabilities.chown"),
     capability("capabilities.dac_override"),
@@ -50,11 +61,12 @@ pub(super) const EXCEPTIONS: &[Exception] = &[
 ];
 
 /// The exception that allows this answer on this rung.
-pub(super) fn allowing(answer: &Answer, rung: &str, ordinary_user: bool) -> Option<&'static Exception> {
+pub(super) fn allowing(answer: &Answer, rung: &str, ordinary_user: bool, timed: bool) -> Option<&'static Exception> {
     EXCEPTIONS.iter().find(|exception| {
         exception.id == answer.id
             && (exception.rungs.is_empty() || exception.rungs.contains(&rung))
             && (exception.ordinary_user || !ordinary_user)
+            && (timed || !exception.timed)
     })
 }
 

@@ -8,7 +8,7 @@
 //! The checker is a program of its own (`crates/testkit/checker`), in two forms: static, so that it runs in anything, and
 //! a Python script. [`run`] runs both over a provider, by every way into a sandbox, and beside them the static one under
 //! `runc` and `bwrap` where those are installed. A check that is not held fails the run unless it stands in
-//! [`exceptions`]; an exception that holds everywhere fails it too.
+//! `exceptions`; an exception that is held fails it too.
 //!
 //! With `COMPUTESDK_CONTAINMENT_RECORD=DIR` every answer is also written there; [`table`] makes the table in SECURITY.md
 //! from it.

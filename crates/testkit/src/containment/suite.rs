@@ -24,6 +24,8 @@ enum Way {
     Main,
     /// By exec, on pipes.
     Exec,
+    /// By exec, with a time limit of its own.
+    Timed,
     /// By exec, in a terminal.
     Terminal,
 }
@@ -41,6 +43,7 @@ type User = Option<&'static str>;
 const RUNS: &[(Form, Way, User)] = &[
     (Form::Static, Way::Main, None),
     (Form::Static, Way::Exec, None),
+    (Form::Static, Way::Timed, None),
     (Form::Static, Way::Terminal, None),
     (Form::Static, Way::Exec, Some("user")),
     (Form::Static, Way::Terminal, Some("user")),
@@ -100,6 +103,7 @@ fn label(form: Form, way: Way, user: User) -> String {
     let way = match way {
         Way::Main => "main_process",
         Way::Exec => "exec",
+        Way::Timed => "exec_with_a_time_limit",
         Way::Terminal => "terminal",
     };
     format!("{form}_{way}_as_{}", user.unwrap_or("root"))
@@ -126,7 +130,7 @@ async fn check(provider: Arc<dyn Provider>, rung: &str, form: Form, way: Way, us
     let answers = answers?;
     cleaned?;
     table::record(&format!("{rung}-{}", label(form, way, user)), &answers)?;
-    judge(&answers, rung, user.is_some())?;
+    judge(&answers, rung, user.is_some(), way == Way::Timed)?;
     finished
 }
 
@@ -155,11 +159,12 @@ async fn answers(context: &Context, outside: &Outside, form: Form, way: Way, use
         let sandbox = context.create(options).await?;
         let mut options = ExecOptions::new(argv);
         options.user = user.map(str::to_owned);
+        options.timeout = (way == Way::Timed).then_some(DEADLINE);
         options.pty = (way == Way::Terminal).then(PtySize::default);
         let process = probe::start(&sandbox, options).await?;
         // A terminal whose input is closed hangs up; a pipe's reader is not kept waiting.
         let _stdin = if way == Way::Terminal { process.take_stdin() } else { None };
-        if way == Way::Exec {
+        if way != Way::Terminal {
             drop(process.take_stdin());
         }
         probe::finish(process.as_ref()).await?
@@ -170,7 +175,7 @@ async fn answers(context: &Context, outside: &Outside, form: Form, way: Way, use
 }
 
 /// Every check was answered, and everything is held but the exceptions.
-fn judge(answers: &[Answer], rung: &str, ordinary_user: bool) -> Outcome {
+fn judge(answers: &[Answer], rung: &str, ordinary_user: bool, timed: bool) -> Outcome {
     let expected = answer::expected();
     let answered: BTreeSet<String> = answers.iter().map(|answer| answer.id.clone()).collect();
     ensure!(answers.len() == answered.len(), "a check was answered twice");
@@ -178,7 +183,9 @@ fn judge(answers: &[Answer], rung: &str, ordinary_user: bool) -> Outcome {
     ensure!(difference.is_empty(), "asked and answered checks differ: {difference:?}");
     let lost: Vec<String> = answers
         .iter()
-        .filter(|answer| answer.result == "not held" && exceptions::allowing(answer, rung, ordinary_user).is_none())
+        .filter(|answer| {
+            answer.result == "not held" && exceptions::allowing(answer, rung, ordinary_user, timed).is_none()
+        })
         .map(ToString::to_string)
         .collect();
     ensure!(lost.is_empty(), "{} checks are not held:\n{}", lost.len(), lost.join("\n"));
@@ -190,6 +197,8 @@ fn judge(answers: &[Answer], rung: &str, ordinary_user: bool) -> Outcome {
         let idle: Vec<&str> = exceptions::EXCEPTIONS
             .iter()
             .filter(|exception| exception.rungs.is_empty() || exception.rungs.contains(&rung))
+            // Without control groups there is none for one command either.
+            .filter(|exception| !exception.timed)
             .filter(|exception| answers.iter().any(|answer| answer.id == exception.id && answer.result == "held"))
             .map(|exception| exception.id)
             .collect();

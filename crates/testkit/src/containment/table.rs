@@ -1,6 +1,6 @@
 //! The table in SECURITY.md, from recorded answers.
 //!
-//! A run with `COMPUTESDK_CONTAINMENT_RECORD=DIR` leaves one file for each way into a sandbox there ([`record`]).
+//! A run with `COMPUTESDK_CONTAINMENT_RECORD=DIR` leaves one file for each way into a sandbox there.
 //! [`Record::merge`] puts them together: a check is held in a column if it was held by every way and not lost by any. The
 //! record is checked in as `containment.json`, so that the table does not depend on what machine tests it;
 //! `scripts/containment --refresh` makes both anew.
