@@ -216,7 +216,8 @@ impl Inner {
             }
             // In the launcher's namespace, 0 is the user and the subordinate ids begin at 1.
             PrivilegeName::SubordinateIds => ((1, ids::COUNT), None),
-            PrivilegeName::SingleId => ((0, 1), None),
+            // And here the user is 1.
+            PrivilegeName::SingleId => ((1, 1), None),
         })
     }
 

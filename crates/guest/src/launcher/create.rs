@@ -21,6 +21,8 @@ pub(super) struct Pending {
     /// The engine's end of the agent's socket.
     pub(super) agent: OwnedFd,
     pub(super) group: Group,
+    /// Its network namespace, if that may be used again.
+    pub(super) network: Option<OwnedFd>,
 }
 
 impl Pending {
@@ -63,9 +65,9 @@ impl Launcher {
         let cloned = self
             .network
             .take(&self.policy.sysctls)
-            .and_then(|()| step("clone into new namespaces", sys::clone_into_namespaces()));
-        let pid = match cloned {
-            Ok(Forked::Child) => {
+            .and_then(|network| Ok((step("clone into new namespaces", sys::clone_into_namespaces())?, network)));
+        let (pid, network) = match cloned {
+            Ok((Forked::Child, _)) => {
                 drop((go_write, status_read, ours));
                 let parts = Parts {
                     program: &self.agent,
@@ -77,7 +79,7 @@ impl Launcher {
                 };
                 child::run(create, &self.policy, self.privilege, &parts)
             }
-            Ok(Forked::Parent(pid)) => pid,
+            Ok((Forked::Parent(pid), network)) => (pid, network),
             Err(failure) => {
                 self.groups.remove(&group);
                 return Err(failure);
@@ -91,7 +93,7 @@ impl Launcher {
         }
         group.doors.clear();
         self.hierarchies.clone_from(&create.hierarchies);
-        Ok(Pending { sandbox: create.sandbox, pid, status: status_read, agent: ours, group })
+        Ok(Pending { sandbox: create.sandbox, pid, status: status_read, agent: ours, group, network })
     }
 
     /// Gives a new first process its ids and its groups. It builds its root file system while it is moved into them.

@@ -54,7 +54,7 @@ struct Launcher {
     policy: Policy,
     journal: PathBuf,
     privilege: Privilege,
-    network: network::Spare,
+    network: network::Networks,
     groups: Groups,
     /// Those of the last sandbox: the next one will most likely need the same.
     hierarchies: Vec<u8>,
@@ -66,6 +66,8 @@ struct Launcher {
 struct Live {
     sandbox: u64,
     group: Group,
+    /// Its network namespace, if that may be used again.
+    network: Option<OwnedFd>,
 }
 
 pub(crate) fn main() -> u8 {
@@ -90,7 +92,7 @@ pub(crate) fn main() -> u8 {
 
 fn start(control: BorrowedFd<'static>, ahead: bool) -> Result<Launcher, PacketError> {
     // The longest step, while the engine still prepares what it will say. If it fails, it is tried again below and told.
-    let network = if ahead { network::Spare::new().ok() } else { None };
+    let network = if ahead { network::Networks::new().ok() } else { None };
     let (message, mut fds) = receive::<ToLauncher>(control, &mut Vec::new())?;
     let ToLauncher::Init(init) = message else {
         return Err(PacketError::Malformed("the first message is not Init"));
@@ -112,7 +114,7 @@ fn initialise(
     control: BorrowedFd<'static>,
     mut init: Init,
     agent: OwnedFd,
-    network: Option<network::Spare>,
+    network: Option<network::Networks>,
 ) -> Result<Launcher, Failure> {
     rootfs::leave_out_closed(&mut init.policy);
     if init.protocol != PROTOCOL {
@@ -121,7 +123,7 @@ fn initialise(
     privilege::acquire(&init)?;
     let mut network = match network {
         Some(network) => network,
-        None => network::Spare::new()?,
+        None => network::Networks::new()?,
     };
     network.apply(&init.policy.sysctls);
     Ok(Launcher {
@@ -227,8 +229,9 @@ impl Launcher {
         let said = pending.read_status();
         if said.is_empty() {
             let created = FromLauncher::Created { sandbox, pid: pending.pid, group: pending.group.name.clone() };
-            self.live.insert(pending.pid, Live { sandbox, group: pending.group });
-            return self.send(&created, &[pending.agent.as_fd()]);
+            let Pending { pid, group, network, agent, .. } = pending;
+            self.live.insert(pid, Live { sandbox, group, network });
+            return self.send(&created, &[agent.as_fd()]);
         }
         // It exits right after it wrote: nothing of it is left when the engine hears of it.
         kill(pending.pid);
@@ -241,10 +244,11 @@ impl Launcher {
     /// Reports every sandbox that ended.
     fn reap(&mut self) -> Result<(), PacketError> {
         while let Some(ended) = sys::wait_any() {
-            if let Some(Live { sandbox, group }) = self.live.remove(&ended.pid) {
+            if let Some(Live { sandbox, group, network }) = self.live.remove(&ended.pid) {
                 let told = self.tell_end(sandbox, &ended, &group);
                 // After the engine was told: whoever waits for the end does not wait for this. Also if it is gone.
                 self.groups.remove(&group);
+                self.network.give_back(network);
                 told?;
             } else if let Some(index) = self.pending.iter().position(|pending| pending.pid == ended.pid) {
                 let pending = self.pending.swap_remove(index);
@@ -267,7 +271,7 @@ impl Launcher {
 
     fn end_all(&mut self) {
         self.live.keys().copied().chain(self.pending.iter().map(|pending| pending.pid)).for_each(kill);
-        for (pid, Live { sandbox, group }) in std::mem::take(&mut self.live) {
+        for (pid, Live { sandbox, group, .. }) in std::mem::take(&mut self.live) {
             let ended = wait(pid);
             // An engine that was shut down in order still listens; to one that is gone this is said in vain.
             let _ = self.tell_end(sandbox, &ended, &group);

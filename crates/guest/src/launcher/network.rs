@@ -3,46 +3,81 @@
 //! A sandbox inherits the network namespace that the launcher is in when it clones, so the namespace belongs to the
 //! *launcher's* user namespace: the sandbox's root has no power over it, and it can be made ahead. Making one is most
 //! of what making a sandbox costs, so from the second sandbox on a spare is made while the launcher is idle.
+//!
+//! A sandbox that never used its network leaves the namespace as it got it: it may not change its settings, and not one packet
+//! was sent. Such a namespace is given to another sandbox. Whether it is so is not believed but compared: what the kernel counts
+//! in it must be, to the last digit, what it counted when it was made.
 
 use super::{create::write_proc, failure, step};
 use crate::sys;
 use computesdk_guest_protocol::launcher::Failure;
-use rustix::fd::OwnedFd;
+use rustix::fd::{AsFd as _, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
-use rustix::thread::UnshareFlags;
+use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
 
-/// Whether the launcher is in a namespace that no sandbox has yet.
-pub(super) struct Spare {
+/// Namespaces of ended sandboxes that are kept at most.
+const KEPT: usize = 8;
+
+/// What tells whether a namespace was ever used (`proc_pid_net(5)`): packets of its interface, what its protocols counted,
+/// refusals included, and its sockets, those included that nobody has any more.
+const COUNTS: [&str; 6] = ["dev", "sockstat", "sockstat6", "snmp", "snmp6", "netstat"];
+
+/// The namespace that the launcher is in, and those that can be used again.
+pub(super) struct Networks {
+    /// Whether no sandbox has it yet.
     fresh: bool,
     taken: u32,
     /// Making one ahead failed: not tried again before one is needed.
     failed: bool,
+    /// Left by sandboxes that have ended; not looked at yet.
+    left: Vec<OwnedFd>,
+    /// The counts of one that nobody has used.
+    unused: Option<Vec<Vec<u8>>>,
     /// Where settings are written, and how often that was used.
     settings: Option<OwnedFd>,
     settings_uses: u32,
 }
 
-impl Spare {
+impl Networks {
     /// Leaves the host's network for good, into a fresh namespace.
     pub(super) fn new() -> Result<Self, Failure> {
-        let mut spare = Self { fresh: false, taken: 0, failed: false, settings: None, settings_uses: 0 };
-        spare.make()?;
-        Ok(spare)
+        let mut networks = Self {
+            fresh: false,
+            taken: 0,
+            failed: false,
+            left: Vec::new(),
+            unused: None,
+            settings: None,
+            settings_uses: 0,
+        };
+        networks.unshare()?;
+        Ok(networks)
     }
 
-    /// The launcher's current namespace goes to the sandbox that is cloned next.
-    pub(super) fn take(&mut self, sysctls: &[(String, String)]) -> Result<(), Failure> {
+    /// The launcher's current namespace goes to the sandbox that is cloned next; to be given back when that has ended.
+    pub(super) fn take(&mut self, sysctls: &[(String, String)]) -> Result<Option<OwnedFd>, Failure> {
         if !self.fresh {
-            self.make()?;
-            self.apply(sysctls);
+            self.make(sysctls)?;
         }
         self.fresh = false;
         self.failed = false;
         self.taken += 1;
-        Ok(())
+        // Whoever has one sandbox only needs no second namespace.
+        if self.taken < 2 || self.left.len() >= KEPT {
+            return Ok(None);
+        }
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        Ok(rustix::fs::open("/proc/self/ns/net", flags, Mode::empty()).ok())
+    }
+
+    /// Takes back the namespace of a sandbox of which nothing runs any more.
+    pub(super) fn give_back(&mut self, namespace: Option<OwnedFd>) {
+        if self.left.len() < KEPT {
+            self.left.extend(namespace);
+        }
     }
 
     /// Whether one should be made ahead. A process that needs one sandbox only does not pay for a second.
@@ -52,17 +87,30 @@ impl Spare {
 
     /// Makes one ahead.
     pub(super) fn refill(&mut self, sysctls: &[(String, String)]) {
-        if !self.wants_refill() {
-            return;
-        }
-        // One that cannot be made is told when it is needed.
-        self.failed = self.make().is_err();
-        if !self.failed {
-            self.apply(sysctls);
+        if self.wants_refill() {
+            // One that cannot be made is told when it is needed.
+            self.failed = self.make(sysctls).is_err();
         }
     }
 
-    fn make(&mut self) -> Result<(), Failure> {
+    /// Moves into a namespace that nobody has used.
+    fn make(&mut self, sysctls: &[(String, String)]) -> Result<(), Failure> {
+        while let Some(namespace) = self.left.pop() {
+            let entered = move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network));
+            if entered.is_ok() && self.unused.is_some() && counts().ok() == self.unused {
+                self.fresh = true;
+                return Ok(());
+            }
+        }
+        self.unshare()?;
+        self.apply(sysctls);
+        if self.unused.is_none() {
+            self.unused = counts().ok();
+        }
+        Ok(())
+    }
+
+    fn unshare(&mut self) -> Result<(), Failure> {
         step("make a network namespace", sys::unshare(UnshareFlags::NEWNET))?;
         let socket = step(
             "open a socket in the network namespace",
@@ -93,6 +141,15 @@ impl Spare {
 
 /// How many namespaces are set up through one instance of `/proc`.
 const USES: u32 = 32;
+
+/// What stands in [`COUNTS`] for the current namespace.
+fn counts() -> Result<Vec<Vec<u8>>, Errno> {
+    let read = |name: &&str| {
+        std::fs::read(format!("/proc/self/net/{name}"))
+            .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
+    };
+    COUNTS.iter().map(read).collect()
+}
 
 /// An instance of `/proc` that is mounted nowhere. The kernel keeps an entry for each network namespace that was looked at
 /// below one and the same `sys/net`, and walks through all of them each time: in the host's `/proc` that is a walk over

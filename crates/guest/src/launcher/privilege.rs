@@ -22,8 +22,9 @@ pub(super) fn acquire(init: &Init) -> Result<(), Failure> {
             enter()?;
             // user_namespaces(7): without privilege, the group map needs setgroups to be denied first.
             write_proc("/proc/self/setgroups", "deny")?;
-            write_proc("/proc/self/uid_map", &format!("0 {uid} 1"))?;
-            write_proc("/proc/self/gid_map", &format!("0 {gid} 1"))
+            // Not 0: the sandbox's root is then mapped to nobody's root, as on the other rungs.
+            write_proc("/proc/self/uid_map", &format!("1 {uid} 1"))?;
+            write_proc("/proc/self/gid_map", &format!("1 {gid} 1"))
         }
         Privilege::SubordinateIds => subordinate(init),
     }
