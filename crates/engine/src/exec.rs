@@ -135,6 +135,8 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) drains: &'a Drains,
     pub(crate) store: &'a Store,
     pub(crate) open_files: u64,
+    /// How long the sandbox lives at most.
+    pub(crate) lifetime: Option<Duration>,
 }
 
 /// A program that was started. Dropping it leaves the program running; output that nobody has taken then goes nowhere.
@@ -182,7 +184,9 @@ impl Exec {
             streams =
                 open_pipes(spec.stdio, &mut inside, &around, &record.tally).map_err(EngineError::host("make pipes"))?;
         }
-        let (record, group) = record.with_group(&around, spec.timeout.is_some());
+        // A limit that does not pass before the sandbox itself ends needs no group.
+        let limit = spec.timeout.filter(|limit| around.lifetime.is_none_or(|lifetime| *limit < lifetime));
+        let (record, group) = record.with_group(limit.is_some());
         request.group = group.is_some();
         inside.extend(group);
         let record = Arc::new(record);

@@ -34,7 +34,8 @@ struct Probed {
 
 /// What is the same for every attempt to start.
 pub(crate) struct Host {
-    program: OwnedFd,
+    launcher: OwnedFd,
+    agent: OwnedFd,
     state_dir: PathBuf,
     pub(crate) cache_dir: PathBuf,
     boot_id: String,
@@ -48,9 +49,10 @@ impl Host {
         let cache_dir = directories::cache(options.cache_dir.as_deref())?;
         let state_dir = directories::state(options.state_dir.as_deref())?;
         let boot_id = boot_id()?;
-        let program = guest::program(&cache_dir)?;
+        let launcher = guest::program(guest::LAUNCHER, &cache_dir)?;
+        let agent = guest::program(guest::AGENT, &cache_dir)?;
         let places = cgroup::find(options.cgroup.as_deref());
-        Ok(Self { program, state_dir, cache_dir, boot_id, places, options })
+        Ok(Self { launcher, agent, state_dir, cache_dir, boot_id, places, options })
     }
 
     pub(crate) fn state_dir(&self) -> &Path {
@@ -93,7 +95,7 @@ impl Host {
     /// Starts an engine this way. With `prove`, a sandbox must really come up.
     pub(crate) async fn start(&self, attempt: &Attempt, prove: bool) -> Result<Engine, EngineError> {
         // First, so that it gets ready on another core meanwhile.
-        let spawned = Spawned::new(&self.program, attempt.privilege())?;
+        let spawned = Spawned::new(&self.launcher, attempt.privilege())?;
         let image = self.image(attempt.idmapped)?;
         let image_held = image.hold().map_err(EngineError::host("hold the host image"))?;
         let journal = Arc::new(Journal::create(&self.state_dir, &self.boot_id)?);
@@ -166,7 +168,8 @@ impl Host {
             // On the engine's thread, off every caller's path.
             journal::reap(&state_dir, &boot_id);
         })?;
-        let (launcher, child) = Launcher::begin(spawned, init, &thread.runtime).await?;
+        let agent = self.agent.try_clone().map_err(EngineError::host("copy the agent's descriptor"))?;
+        let (launcher, child) = Launcher::begin(spawned, init, agent, &thread.runtime).await?;
         let serving = thread.runtime.spawn(Arc::clone(&launcher).serve(thread.runtime.clone()));
         let (journal, groups) = (Arc::clone(journal), Arc::clone(groups));
         let teardown = Teardown { launcher: Arc::clone(&launcher), child, journal, groups, serving };

@@ -30,10 +30,14 @@ use tokio::sync::oneshot;
 /// How long the launcher may take to get ready. It makes one namespace and runs `newuidmap` at most.
 const READY_WITHIN: Duration = Duration::from_secs(20);
 
+/// How long making a sandbox may take, on a very busy machine.
+const CREATED_WITHIN: Duration = Duration::from_secs(60);
+
 /// A launcher that is ready.
 #[derive(Debug)]
 pub(crate) struct Launcher {
     socket: Socket,
+    runtime: Handle,
     state: Mutex<State>,
     in_order: AtomicBool,
 }
@@ -74,6 +78,7 @@ impl Launcher {
     pub(crate) async fn begin(
         mut spawned: Spawned,
         init: Init,
+        agent: OwnedFd,
         runtime: &Handle,
     ) -> Result<(Arc<Self>, Child), EngineError> {
         let gone = || EngineError::HostLost(String::from("the launcher was taken by somebody else"));
@@ -81,14 +86,15 @@ impl Launcher {
         let socket = Socket::new(socket, runtime).map_err(EngineError::host("register the launcher's socket"))?;
         let mut buffer = Vec::new();
         let answer = async {
-            socket.send(&ToLauncher::Init(Box::new(init)), &[]).await?;
+            socket.send(&ToLauncher::Init(Box::new(init)), &[agent]).await?;
             socket.receive::<FromLauncher>(&mut buffer).await
         };
         // The caller may be on any runtime, or one without timers: the deadline is kept on ours.
         match within(runtime, READY_WITHIN, answer).await {
             Some(Ok((FromLauncher::Ready, _))) => {
                 let child = spawned.child.take().ok_or_else(gone)?;
-                Ok((Arc::new(Self { socket, state: Mutex::default(), in_order: AtomicBool::new(false) }), child))
+                let (runtime, state, in_order) = (runtime.clone(), Mutex::default(), AtomicBool::new(false));
+                Ok((Arc::new(Self { socket, runtime, state, in_order }), child))
             }
             Some(Ok((FromLauncher::InitFailed(failure), _))) => Err(EngineError::Create(failure)),
             Some(Ok(_)) => Err(EngineError::HostLost(String::from("the launcher spoke out of turn"))),
@@ -124,7 +130,12 @@ impl Launcher {
     fn take(self: &Arc<Self>, message: FromLauncher, mut fds: Vec<OwnedFd>, runtime: &Handle) {
         match message {
             FromLauncher::Created { sandbox, pid, group } => {
-                let Some(Waiting { shared, answer }) = self.lock().waiting.remove(&sandbox) else { return };
+                let Some(Waiting { shared, answer }) = self.lock().waiting.remove(&sandbox) else {
+                    // It took too long, and nobody waits any more.
+                    let this = Arc::clone(self);
+                    runtime.spawn(async move { this.kill(sandbox).await });
+                    return;
+                };
                 self.lock().sandboxes.insert(sandbox, Arc::clone(&shared));
                 let fresh = Fresh(Some(Arc::clone(&shared)));
                 let result = match fds.pop() {
@@ -174,7 +185,16 @@ impl Launcher {
             self.lock().waiting.remove(&number);
             return Err(EngineError::HostLost(format!("the launcher is gone: {error}")));
         }
-        receive.await.unwrap_or_else(|_| Err(EngineError::HostLost(String::from("the engine was shut down"))))
+        match within(&self.runtime, CREATED_WITHIN, receive).await {
+            Some(Ok(result)) => result,
+            Some(Err(_)) => Err(EngineError::HostLost(String::from("the engine was shut down"))),
+            None => {
+                self.lock().waiting.remove(&number);
+                // Should it come up after all, it is ended at once.
+                self.kill(number).await;
+                Err(EngineError::NoAnswer(CREATED_WITHIN))
+            }
+        }
     }
 
     /// Whether it had ended every sandbox when it fell silent.
@@ -201,7 +221,9 @@ impl Launcher {
     /// Ends the conversation: the launcher then ends every sandbox, and itself.
     pub(crate) fn shut_down(&self) {
         let sandboxes: Vec<_> = self.lock().sandboxes.values().cloned().collect();
-        sandboxes.iter().for_each(|shared| shared.will_end(End::Terminated));
+        for shared in sandboxes {
+            shared.will_end(End::Terminated);
+        }
         self.socket.shut_down();
     }
 

@@ -4,7 +4,7 @@
 //! groups before and after it. Only that the disk is full is the sandbox's own word.
 
 use crate::cgroup::{Account, Groups, Leaf};
-use crate::exec::{ExecEnd, ExecUsage, Surroundings};
+use crate::exec::{ExecEnd, ExecUsage};
 use crate::stream::SharedTally;
 use computesdk_guest_protocol::agent::{Exit, Usage};
 use rustix::process::Signal;
@@ -45,8 +45,8 @@ impl Record {
     }
 
     /// Makes a group of its own for one with a time limit, and returns the descriptor by which it is entered.
-    pub(crate) fn with_group(mut self, around: &Surroundings<'_>, has_limit: bool) -> (Self, Option<OwnedFd>) {
-        if !has_limit || around.sandbox.strong_count() == 0 {
+    pub(crate) fn with_group(mut self, has_limit: bool) -> (Self, Option<OwnedFd>) {
+        if !has_limit {
             return (self, None);
         }
         let Some((leaf, procs)) = Leaf::make(&self.groups, &self.group, self.number) else { return (self, None) };

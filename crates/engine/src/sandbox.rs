@@ -163,14 +163,19 @@ impl Shared {
         Ok(())
     }
 
-    /// Says why it is about to end, unless that is known already.
-    pub(crate) fn will_end(&self, cause: End) {
-        self.lock_cause().get_or_insert(cause);
+    /// Says why it is about to end; false if that is known already.
+    pub(crate) fn will_end(&self, cause: End) -> bool {
+        let mut place = self.lock_cause();
+        let first = place.is_none();
+        place.get_or_insert(cause);
+        first
     }
 
-    /// Asks for the end, for this reason unless there is one already.
+    /// Asks for the end, for this reason. One that is about to end already needs not be asked again.
     pub(crate) fn end(self: &Arc<Self>, cause: End) {
-        self.will_end(cause);
+        if !self.will_end(cause) {
+            return;
+        }
         let shared = Arc::clone(self);
         self.runtime.spawn(async move { shared.launcher.kill(shared.number).await });
     }
@@ -230,6 +235,7 @@ pub struct Sandbox {
     created_at: SystemTime,
     /// Most open files of each program; 0 is what programs get by default.
     open_files: u64,
+    lifetime: Option<Duration>,
 }
 
 impl fmt::Debug for Sandbox {
@@ -251,7 +257,7 @@ impl Sandbox {
             });
         }
         let open_files = spec.limits.open_files.unwrap_or(0);
-        Self { shared, engine, created_at: SystemTime::now(), open_files }
+        Self { shared, engine, created_at: SystemTime::now(), open_files, lifetime: spec.lifetime }
     }
 
     /// When it was made.
@@ -294,6 +300,7 @@ impl Sandbox {
             drains: &self.engine.drains,
             store: &self.engine.store,
             open_files: self.open_files,
+            lifetime: self.lifetime,
         };
         Exec::start(around, record, spec).await
     }

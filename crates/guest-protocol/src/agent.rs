@@ -1,6 +1,8 @@
 //! Engine and agent.
 
 use crate::Bytes;
+use alloc::string::String;
+use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 /// Where one standard stream of a process goes.

@@ -1,6 +1,9 @@
 //! Engine and launcher.
 
 use crate::Bytes;
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 /// How the launcher gets the privilege to make sandboxes. Rungs D and E of the design are not the launcher's.
@@ -14,7 +17,7 @@ pub enum Privilege {
     SingleId,
 }
 
-/// The first message: everything that is the same for all sandboxes.
+/// The first message: everything that is the same for all sandboxes. The agent's program comes with it, as a descriptor.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Init {
     /// [`PROTOCOL`](crate::PROTOCOL).

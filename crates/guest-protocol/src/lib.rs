@@ -15,6 +15,10 @@
 //! * Both ends are built from the same sources and started by each other, so there is no version negotiation;
 //!   [`PROTOCOL`] is still compared, because a stale program is otherwise a riddle.
 
+#![cfg_attr(not(feature = "std"), no_std)]
+
+extern crate alloc;
+
 pub mod agent;
 pub mod launcher;
 pub mod packet;
@@ -36,6 +40,3 @@ pub const LAUNCHER_ARG0: &str = "computesdk-launcher";
 
 /// `argv[1]` of a launcher that may make a network namespace before its first message: it needs no more privilege.
 pub const LAUNCHER_AHEAD: &str = "ahead";
-
-/// `argv[0]` of the agent.
-pub const AGENT_ARG0: &str = "computesdk-agent";

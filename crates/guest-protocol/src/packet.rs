@@ -4,17 +4,18 @@
 //! and close every descriptor they do not hand out.
 
 use crate::wire::{DecodeError, Envelope, MAX_INLINE, MAX_SPILLED, decode, encode};
+use alloc::vec;
+use alloc::vec::Vec;
+use core::fmt;
+use core::mem::MaybeUninit;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{FileType, MemfdFlags, fstat, fstatfs, memfd_create};
-use rustix::io::Errno;
+use rustix::io::{Errno, IoSlice, IoSliceMut};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendAncillaryMessage,
     SendFlags, recvmsg, sendmsg,
 };
 use serde::{Serialize, de::DeserializeOwned};
-use std::fmt;
-use std::io::{IoSlice, IoSliceMut};
-use std::mem::MaybeUninit;
 
 /// Most descriptors of one packet.
 pub const MAX_FDS: usize = 8;
@@ -46,12 +47,14 @@ impl fmt::Display for PacketError {
     }
 }
 
-impl std::error::Error for PacketError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+impl core::error::Error for PacketError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         match self {
+            // Without the standard library, an error number is no error.
+            #[cfg(feature = "std")]
             Self::Io(errno) => Some(errno),
             Self::Decode(error) => Some(error),
-            Self::Closed | Self::Malformed(_) => None,
+            _ => None,
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Encoding of messages into packets.
 
+use alloc::vec::Vec;
+use core::fmt;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use std::fmt;
 
 /// Bytes that are not text: arguments, environment, paths.
 pub type Bytes = Vec<u8>;
@@ -32,8 +33,8 @@ impl fmt::Display for DecodeError {
     }
 }
 
-impl std::error::Error for DecodeError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+impl core::error::Error for DecodeError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         Some(&self.0)
     }
 }
@@ -43,7 +44,7 @@ impl std::error::Error for DecodeError {
 /// # Errors
 /// Never for the messages of this crate: they hold no maps with unknown length or other things that cannot be written.
 pub fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, DecodeError> {
-    postcard::to_stdvec(message).map_err(DecodeError)
+    postcard::to_allocvec(message).map_err(DecodeError)
 }
 
 /// The message that `bytes` are, all of them.

@@ -1,20 +1,20 @@
-//! One static program with two modes, told apart by `argv[0]`.
+//! The launcher: makes sandboxes, outside of them. Its counterpart, the first process inside, is another program: the
+//! agent, in `agent/`.
 //!
 //! ```text
 //! engine's process ──spawn──► launcher (outside) ──clone3──► child: mounts, limits, filters ──execveat──► agent (pid 1)
 //! ```
 //!
-//! * [`launcher`] is trusted. It is single-threaded and small, so that its clones are safe and cheap, owns every
-//!   sandbox's first process, and ends when its control socket does: no sandbox outlives its engine.
-//! * [`agent`] is **not** trusted: code in the sandbox may be root there. It holds no secret of the host, starts
-//!   programs and opens files on request, and everything it says is checked by the engine.
+//! * The launcher is trusted. It is single-threaded and small, so that its clones are safe and cheap, owns every sandbox's
+//!   first process, and ends when its control socket does: no sandbox outlives its engine.
+//! * The agent is **not** trusted: code in the sandbox may be root there. It holds no secret of the host, starts programs
+//!   and opens files on request, and everything it says is checked by the engine.
 //! * [`sys`] is the only place with `unsafe`.
 
-// Rust's own start-up reads /proc/self/maps and sets up stacks for signal handlers that this program does not have; it is
-// started twice for every first sandbox. `sys::start` has the C entry point and calls `run`.
+// Rust's own start-up reads /proc/self/maps and sets up stacks for signal handlers that this program does not have.
+// `sys::start` has the C entry point and calls `run`.
 #![no_main]
 
-mod agent;
 mod launcher;
 mod sys;
 
@@ -22,7 +22,6 @@ mod sys;
 fn run() -> u8 {
     match std::env::args().next().as_deref() {
         Some(computesdk_guest_protocol::LAUNCHER_ARG0) => launcher::main(),
-        Some(computesdk_guest_protocol::AGENT_ARG0) => agent::main(),
         _ => {
             use std::io::Write as _;
             let _ = writeln!(std::io::stderr(), "this program is started by ComputeSDK's engine");

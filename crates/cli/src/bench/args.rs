@@ -2,8 +2,10 @@
 
 use super::metric::Metric;
 use crate::args::InterpreterArgs;
+use crate::duration;
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, ValueEnum};
+use std::time::Duration;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -23,6 +25,10 @@ pub(crate) struct BenchArgs {
     #[arg(short, long, value_name = "N", default_value_t = 30,
           value_parser = RangedU64ValueParser::<usize>::new().range(1..=100_000))]
     pub(crate) number: usize,
+
+    /// Wait so long before each short operation, as a caller does who is not in a hurry; default: not at all
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    pub(crate) pause: Option<Duration>,
 
     /// Measure these only, separated by commas; default: all of them
     #[arg(long, value_enum, value_name = "METRIC", value_delimiter = ',')]

@@ -11,6 +11,7 @@ use super::scratch::Scratch;
 use super::subject::{Subject, broken};
 use crate::exit::Failure;
 use std::collections::BTreeMap;
+use std::io;
 
 /// Rounds that fill caches and pools, and are dropped.
 const WARM_UP: usize = 5;
@@ -44,22 +45,26 @@ pub(crate) async fn measure(
             rounds = Rounds::default();
         }
         progress.show("latencies", round.saturating_sub(WARM_UP), plan.rounds);
-        let bare = bare::echo().and_then(|times| Ok((times, bare::echo_reaped()?, bare::write(&scratch, &content)?)));
-        let (times, reaped, written) = bare.map_err(|error| broken("the bare machine failed").with_source(error))?;
-        rounds.bare.push(times.first);
-        rounds.bare_reaped.push(reaped);
-        rounds.bare_write.push(written);
-        // Signals are heard at least here: nothing above waits for anything.
-        tokio::task::yield_now().await;
+        let bare_failed = |error: io::Error| broken("the bare machine failed").with_source(error);
+        plan.pause().await;
+        rounds.bare.push(bare::echo().map_err(bare_failed)?.first);
+        plan.pause().await;
+        rounds.bare_reaped.push(bare::echo_reaped().map_err(bare_failed)?);
+        rounds.bare_write.push(bare::write(&scratch, &content).map_err(bare_failed)?);
 
+        plan.pause().await;
         let created = subject.create_and_echo().await?;
         rounds.create.push(created.time);
+        plan.pause().await;
         rounds.exec.push(subject.exec(&created.sandbox).await?);
+        plan.pause().await;
         rounds.write.push(subject.write(&created.sandbox, FILE, &content).await?);
+        plan.pause().await;
         rounds.destroy.push(subject.destroy(&created.sandbox).await?);
 
         if plan.wants(Metric::ColdCreate) {
             for peer in peers.names() {
+                plan.pause().await;
                 let times = peers.run(peer).await?;
                 let (first, whole) = rounds.peers.entry(peer.program()).or_default();
                 first.push(times.first);

@@ -15,6 +15,8 @@ pub(crate) struct Machine {
     pub(crate) load_average: Option<[f64; 3]>,
     /// And after the last one, which this program takes part in.
     pub(crate) load_average_after: Option<[f64; 3]>,
+    /// The wait before each short operation.
+    pub(crate) pause_ms: f64,
     /// How long all of it took.
     pub(crate) seconds: f64,
     pub(crate) version: &'static str,
@@ -51,6 +53,7 @@ impl Machine {
             memory_mib: meminfo("MemTotal").map(|bytes| bytes >> 20),
             load_average: load_average(),
             load_average_after: None,
+            pause_ms: 0.0,
             seconds: 0.0,
             version: env!("CARGO_PKG_VERSION"),
             provider: provider.to_owned(),
@@ -70,6 +73,11 @@ pub(crate) fn cpus() -> usize {
 pub(crate) fn meminfo(name: &str) -> Option<u64> {
     let text = field("/proc/meminfo", name)?;
     text.strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
+}
+
+/// The sum of some of its lines, of those that this kernel has.
+pub(crate) fn meminfo_sum(names: &[&str]) -> u64 {
+    names.iter().filter_map(|name| meminfo(name)).sum()
 }
 
 /// CPU time that the whole machine has spent, in milliseconds: everything on the first line of `/proc/stat` but idle,

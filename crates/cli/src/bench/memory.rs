@@ -1,9 +1,10 @@
 //! What an idle sandbox takes from the machine's memory.
 //!
 //! The whole machine is looked at, because most of a sandbox is the kernel's: namespaces, mounts, page tables. So whatever
-//! else starts or ends meanwhile is in the number, and the middle one of a few is told.
+//! else starts or ends meanwhile is in the number, and the middle one of a few is told. Beside what is available, which also moves
+//! with every file that somebody writes, stands the sum of the kinds of memory that a sandbox is made of.
 
-use super::machine::meminfo;
+use super::machine::{meminfo, meminfo_sum};
 use super::metric::Metric;
 use super::progress::Progress;
 use super::row::{OURS, Row, round};
@@ -12,6 +13,8 @@ use super::subject::{Subject, broken};
 use crate::exit::Failure;
 use std::time::{Duration, Instant};
 
+/// The kinds of memory that cannot be taken back without ending something (`proc_meminfo(5)`).
+const KINDS: [&str; 6] = ["AnonPages", "Shmem", "SUnreclaim", "KernelStack", "PageTables", "Percpu"];
 /// How many live at once.
 const LIVE: usize = 100;
 /// How often.
@@ -24,24 +27,27 @@ const PAUSE: Duration = Duration::from_millis(50);
 const SETTLED_WITHIN: Duration = Duration::from_secs(3);
 
 pub(crate) async fn measure(subject: &Subject, progress: &mut Progress) -> Result<Row, Failure> {
-    let mut mib = Vec::new();
+    let (mut available, mut accounted) = (Vec::new(), Vec::new());
+    let each = |more: u64, less: u64| (more as f64 - less as f64) / LIVE as f64 / f64::from(1 << 20);
     for pass in 0..PASSES {
-        let before = settled().await?;
+        let (before, kinds_before) = (settled().await?, meminfo_sum(&KINDS));
         let mut live = Vec::with_capacity(LIVE);
         for number in 0..LIVE {
             progress.show("idle memory", pass * LIVE + number, PASSES * LIVE);
             // Each has run a program, as one that is kept for later has.
             live.push(subject.create_and_echo().await?.sandbox);
         }
-        let after = settled().await?;
+        let (after, kinds_after) = (settled().await?, meminfo_sum(&KINDS));
         for sandbox in &live {
             subject.destroy(sandbox).await?;
         }
-        mib.push((before as f64 - after as f64) / LIVE as f64 / f64::from(1 << 20));
+        available.push(each(before, after));
+        accounted.push(each(kinds_after, kinds_before));
     }
     let mut row = Row::new(Metric::IdleMemory.name(), OURS, &Samples::default());
     row.n = LIVE;
-    row.mib = median(mib).map(|mib| round(mib, 3));
+    row.mib = median(available).map(|mib| round(mib, 3));
+    row.accounted_mib = median(accounted).map(|mib| round(mib, 3));
     Ok(row)
 }
 

@@ -29,6 +29,9 @@ impl Report {
         let load = |load: Option<[f64; 3]>| load.map_or_else(|| String::from("unknown"), |[one, ..]| one.to_string());
         let (before, after) = (load(machine.load_average), load(machine.load_average_after));
         line("load", &format!("{before} before, {after} after; {:.0} s", machine.seconds));
+        if machine.pause_ms > 0.0 {
+            line("pause", &format!("{} ms before each short operation", machine.pause_ms));
+        }
         for skipped in &machine.skipped {
             line("left out", &format!("{}: {}", skipped.system, skipped.why));
         }
@@ -47,6 +50,9 @@ impl Report {
                 others(row)
             );
             let _ = writeln!(text, "{}", line.trim_end());
+        }
+        if self.results.iter().any(|row| row.cpu_ms.is_some()) {
+            text += "\nCPU each is the whole machine's: what is made ahead or cleared away later is in it.\n";
         }
         text
     }
@@ -74,7 +80,8 @@ fn others(row: &Row) -> String {
     parts.extend(row.per_second.map(|rate| format!("{rate:.0} per second")));
     parts.extend(row.cpu_ms.map(|ms| format!("{ms:.1} ms CPU each")));
     parts.extend(row.mb_per_s.map(|rate| format!("{rate:.0} MB/s")));
-    parts.extend(row.mib.map(|mib| format!("{mib:.2} MiB each")));
+    parts.extend(row.mib.map(|mib| format!("{mib:.2} MiB less available for each")));
+    parts.extend(row.accounted_mib.map(|mib| format!("{mib:.2} MiB accounted for")));
     parts.extend(row.ratio_to.iter().map(|(system, ratio)| format!("{ratio:.2} x {system}")));
     parts.join(", ")
 }

@@ -28,9 +28,12 @@ pub(crate) struct Row {
     /// Megabytes (of 10^6 bytes) in a second, at the median.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) mb_per_s: Option<f64>,
-    /// Mebibytes for each.
+    /// Mebibytes for each: what is less available.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) mib: Option<f64>,
+    /// Mebibytes for each: the sum of the kinds of memory that a sandbox is made of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) accounted_mib: Option<f64>,
     /// Divided by the same of another system.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) ratio_to: BTreeMap<&'static str, f64>,
@@ -49,6 +52,7 @@ impl Row {
             cpu_ms: None,
             mb_per_s: None,
             mib: None,
+            accounted_mib: None,
             ratio_to: BTreeMap::new(),
         }
     }

@@ -37,6 +37,7 @@ async fn measure(args: &BenchArgs, subject: &Subject) -> Result<Option<Report>, 
         return Ok(None);
     }
     let mut machine = Machine::look(subject.name(), subject.limits());
+    machine.pause_ms = args.pause.map_or(0.0, |pause| pause.as_secs_f64() * 1e3);
     machine.isolation = subject.warm_up().await?;
     let mut peers = Peers::find(&args.vs, &machine.limits).await?;
     machine.skipped.clone_from(&peers.skipped);

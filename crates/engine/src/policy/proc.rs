@@ -28,8 +28,12 @@ pub(crate) const MASKED_FILES: &[&str] = &[
     // Side channels: interrupt counts tell keystrokes and the load of neighbours.
     "interrupts",
     "softirqs",
+    "schedstat",
     // Boot parameters may hold secrets, and mounts of the host by their uuid.
     "cmdline",
+    "bootconfig",
+    // Locks on open files have no process id to filter them by: those of the host are listed.
+    "locks",
     // Partitions and swap of the host.
     "partitions",
     "diskstats",

@@ -1,7 +1,12 @@
 //! Starting programs, with pipes or a terminal.
 
+use super::disk;
+use super::sys::{self, Program, Stage, StartError};
 use super::users::{self, User};
-use crate::sys::{self, Program, Stage, StartError};
+use alloc::ffi::CString;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
 use computesdk_guest_protocol::agent::{Exec, Refusal, Stdio};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, OFlags};
@@ -10,7 +15,6 @@ use rustix::process::{Pid, Signal};
 use rustix::pty::OpenptFlags;
 use rustix::termios::Winsize;
 use rustix::thread::{Gid, Uid};
-use std::ffi::CString;
 
 /// A program that runs.
 pub(super) struct Started {
@@ -23,7 +27,7 @@ type Refused = (Refusal, Errno);
 
 pub(super) fn start(request: &Exec, fds: &[OwnedFd], single_id: bool) -> Result<Started, Refused> {
     let argv = strings(&request.argv)?;
-    let cwd = CString::new(&*request.cwd).map_err(|_| (Refusal::Other, Errno::INVAL))?;
+    let cwd = disk::c_string(&*request.cwd).map_err(other)?;
     let identity = identity(request.user.as_deref(), single_id)?;
     let env = environment(&request.env, &identity)?;
     let path = find_program(request)?;
@@ -75,15 +79,15 @@ pub(super) fn signal(pid: i32, signal: i32) {
 
 /// The processes of a session, from `/proc/PID/stat` (`proc_pid_stat(5)`): the sixth field.
 fn session_members(session: i32) -> Vec<i32> {
-    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
-    entries
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok())
+    disk::entries(b"/proc")
+        .unwrap_or_default()
+        .into_iter()
+        .filter_map(|entry| core::str::from_utf8(&entry.name).ok()?.parse::<i32>().ok())
         .filter(|pid| {
-            std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
-                // The second field is a name in parentheses, which may hold anything: count from the last one.
-                let after = stat.rsplit_once(')').map_or("", |(_, after)| after);
-                after.split_whitespace().nth(3).and_then(|field| field.parse().ok()) == Some(session)
-            })
+            let stat = disk::text(format!("/proc/{pid}/stat").as_bytes());
+            // The second field is a name in parentheses, which may hold anything: count from the last one.
+            let after = stat.rsplit_once(')').map_or("", |(_, after)| after);
+            after.split_whitespace().nth(3).and_then(|field| field.parse().ok()) == Some(session)
         })
         .collect()
 }
@@ -93,7 +97,7 @@ fn other(errno: Errno) -> Refused {
 }
 
 fn strings(bytes: &[Vec<u8>]) -> Result<Vec<CString>, Refused> {
-    bytes.iter().map(|s| CString::new(&**s).map_err(|_| (Refusal::Other, Errno::INVAL))).collect()
+    bytes.iter().map(|s| disk::c_string(&**s).map_err(other)).collect()
 }
 
 fn open_null() -> Result<OwnedFd, Refused> {
@@ -152,8 +156,8 @@ fn identity(user: Option<&str>, single_id: bool) -> Result<Identity, Refused> {
 /// Whether this user namespace has one id only.
 pub(super) fn single_id() -> bool {
     // `setgroups` says `deny` only where the engine has a single id; without /proc, trying tells.
-    match std::fs::read_to_string("/proc/self/setgroups") {
-        Ok(text) => text.trim() == "deny",
+    match disk::read(b"/proc/self/setgroups", 64) {
+        Ok(text) => text.trim_ascii() == b"deny",
         Err(_) => rustix::thread::set_thread_groups(&[]).is_err(),
     }
 }
@@ -161,7 +165,7 @@ pub(super) fn single_id() -> bool {
 /// Looks the program up as a shell would: as it is if it has a slash, else along `PATH`.
 fn find_program(request: &Exec) -> Result<CString, Refused> {
     let name = request.argv.first().filter(|name| !name.is_empty()).ok_or((Refusal::NotFound, Errno::NOENT))?;
-    let c_string = |path: Vec<u8>| CString::new(path).map_err(|_| (Refusal::Other, Errno::INVAL));
+    let c_string = |path: Vec<u8>| disk::c_string(path).map_err(other);
     if name.contains(&b'/') {
         // A relative one means the working directory of the program, which the child has entered by then.
         return c_string(name.clone());

@@ -5,29 +5,28 @@
 
 use super::path::{check, join, parent};
 use super::users::Names;
-use crate::sys;
+use super::{disk, sys};
+use alloc::ffi::CString;
+use alloc::string::String;
+use alloc::vec::Vec;
 use computesdk_guest_protocol::MAX_SPILLED;
 use computesdk_guest_protocol::agent::{Answer, Ask, Kind, Open, Stat};
+use core::net::{Ipv4Addr, SocketAddrV4};
 use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketAddrV4, SocketFlags, SocketType, socket_with};
-use std::ffi::OsStr;
-use std::fs::File;
-use std::net::Ipv4Addr;
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::path::Path;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
 pub(super) fn answer(ask: &Ask) -> Result<(Answer, Option<OwnedFd>), Errno> {
     match ask {
         Ask::Open { path, how, mode } => Ok((Answer::Done, Some(open(check(path)?, *how, *mode)?))),
         Ask::Stat { path, follow } => Ok((Answer::Stat(stat(check(path)?, *follow, &Names::load())?), None)),
         Ask::List { path } => list(check(path)?).map(|entries| (Answer::Entries(entries), None)),
-        Ask::MakeDir { path } => make_dirs(check(path)?).map(|()| (Answer::Done, None)),
+        Ask::MakeDir { path } => disk::make_dirs(check(path)?).map(|()| (Answer::Done, None)),
         Ask::Remove { path } => remove(check(path)?).map(|()| (Answer::Done, None)),
         Ask::Rename { from, to } => rename(check(from)?, check(to)?).map(|()| (Answer::Done, None)),
         Ask::Connect { port } => Ok((Answer::Done, Some(connect(*port)?))),
-        // Needs a thread and a pipe of its own.
+        // Needs a process and a pipe of its own.
         Ask::Watch { .. } => Err(Errno::INVAL),
     }
 }
@@ -40,7 +39,7 @@ fn open(path: &[u8], how: Open, mode: u32) -> Result<OwnedFd, Errno> {
         Open::ReadWrite => OFlags::RDWR | OFlags::CREATE,
     };
     if how != Open::Read {
-        make_dirs(parent(path))?;
+        disk::make_dirs(parent(path))?;
     }
     let mode = if how == Open::Read { Mode::empty() } else { Mode::from_raw_mode(mode & 0o7777) };
     let flags = flags | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
@@ -72,7 +71,7 @@ fn stat(path: &[u8], follow: bool, names: &Names) -> Result<Stat, Errno> {
         _ => Kind::Other,
     };
     let target = match kind {
-        Kind::Symlink => rustix::fs::readlink(path, Vec::new()).ok().map(std::ffi::CString::into_bytes),
+        Kind::Symlink => rustix::fs::readlink(path, Vec::new()).ok().map(CString::into_bytes),
         _ => None,
     };
     Ok(Stat {
@@ -93,8 +92,7 @@ fn list(path: &[u8]) -> Result<Vec<(Vec<u8>, Stat)>, Errno> {
     let names = Names::load();
     let mut entries = Vec::new();
     let mut bytes = 0;
-    for entry in std::fs::read_dir(Path::new(OsStr::from_bytes(path))).map_err(|error| errno(&error))? {
-        let name = entry.map_err(|error| errno(&error))?.file_name().into_vec();
+    for disk::Entry { name, .. } in disk::entries(path)? {
         // One that vanished meanwhile is not listed.
         if let Ok(stat) = stat(&join(path, &name), false, &names) {
             bytes += written(&name, &stat);
@@ -118,34 +116,24 @@ fn written(name: &[u8], stat: &Stat) -> u64 {
     (FIXED + name.len() + text(&stat.owner) + text(&stat.group) + target) as u64
 }
 
-fn make_dirs(path: &[u8]) -> Result<(), Errno> {
-    let path = Path::new(OsStr::from_bytes(path));
-    if path.is_dir() {
-        return Ok(());
-    }
-    std::fs::create_dir_all(path).map_err(|error| errno(&error))
-}
-
 fn remove(path: &[u8]) -> Result<(), Errno> {
-    let path = Path::new(OsStr::from_bytes(path));
-    // `/`, `//`, `/.`, `/a/..`: whatever leads to the root. Its parent is itself.
-    if path.canonicalize().is_ok_and(|real| real.parent().is_none()) && !path.is_symlink() {
+    // `/`, `//`, `/.`, `/a/..`: whatever is the root, but by a link, which may go.
+    let own = rustix::fs::statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW);
+    let root = rustix::fs::stat(c"/");
+    if let (Ok(own), Ok(root)) = (own, root)
+        && (own.st_dev, own.st_ino) == (root.st_dev, root.st_ino)
+    {
         return Err(Errno::BUSY);
     }
-    let removed = match path.symlink_metadata() {
-        // std removes trees through directory descriptors and never follows a link.
-        Ok(metadata) if metadata.is_dir() => std::fs::remove_dir_all(path),
-        Ok(_) => std::fs::remove_file(path),
-        Err(error) => Err(error),
-    };
-    match removed.map_err(|error| errno(&error)) {
+    match disk::remove_tree(path) {
+        // A directory on the way is missing, and so is what would be in it.
         Err(Errno::NOENT) => Ok(()),
         result => result,
     }
 }
 
 fn rename(from: &[u8], to: &[u8]) -> Result<(), Errno> {
-    make_dirs(parent(to))?;
+    disk::make_dirs(parent(to))?;
     match rustix::fs::rename(from, to) {
         // From one overlay to another: a file is copied, as mv(1) does. A directory stays an error.
         Err(Errno::XDEV) => {
@@ -165,8 +153,8 @@ fn rename(from: &[u8], to: &[u8]) -> Result<(), Errno> {
                 Err(errno) => return Err(errno),
             }
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-            let mut copy = File::from(rustix::fs::open(to, flags, Mode::from_raw_mode(0o600))?);
-            std::io::copy(&mut File::from(source), &mut copy).map_err(|error| errno(&error))?;
+            let copy = rustix::fs::open(to, flags, Mode::from_raw_mode(0o600))?;
+            disk::copy(&source, &copy)?;
             rustix::fs::fchmod(&copy, Mode::from_raw_mode(found.st_mode & 0o7777))?;
             rustix::fs::unlink(from)
         }
@@ -204,8 +192,4 @@ pub(super) fn disk_is_full() -> bool {
             no_blocks || no_files
         })
     })
-}
-
-fn errno(error: &std::io::Error) -> Errno {
-    Errno::from_io_error(error).unwrap_or(Errno::IO)
 }

@@ -1,5 +1,6 @@
 //! Paths as they come from the engine.
 
+use alloc::vec::Vec;
 use rustix::io::Errno;
 
 /// Accepts an absolute path without NUL.

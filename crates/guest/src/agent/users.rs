@@ -1,7 +1,11 @@
 //! Users and groups, from the sandbox's own `/etc/passwd` and `/etc/group` (`passwd(5)`, `group(5)`).
 
-use std::collections::HashMap;
-use std::path::Path;
+use super::disk;
+use alloc::borrow::ToOwned as _;
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
 
 /// A user that programs can run as.
 pub(super) struct User {
@@ -24,7 +28,7 @@ impl User {
 
 /// Finds a user by name or number. A number needs no entry.
 pub(super) fn find(who: &str) -> Option<User> {
-    find_in(who, &read("/etc/passwd"), &read("/etc/group"))
+    find_in(who, &disk::text(b"/etc/passwd"), &disk::text(b"/etc/group"))
 }
 
 fn find_in(who: &str, passwd: &str, group: &str) -> Option<User> {
@@ -50,13 +54,13 @@ fn find_in(who: &str, passwd: &str, group: &str) -> Option<User> {
 
 /// Names of owners and groups, looked up once per listing.
 pub(super) struct Names {
-    users: HashMap<u32, String>,
-    groups: HashMap<u32, String>,
+    users: BTreeMap<u32, String>,
+    groups: BTreeMap<u32, String>,
 }
 
 impl Names {
     pub(super) fn load() -> Self {
-        Self { users: by_number(&read("/etc/passwd")), groups: by_number(&read("/etc/group")) }
+        Self { users: by_number(&disk::text(b"/etc/passwd")), groups: by_number(&disk::text(b"/etc/group")) }
     }
 
     pub(super) fn user(&self, uid: u32) -> Option<String> {
@@ -68,8 +72,8 @@ impl Names {
     }
 }
 
-fn by_number(text: &str) -> HashMap<u32, String> {
-    let mut names = HashMap::new();
+fn by_number(text: &str) -> BTreeMap<u32, String> {
+    let mut names = BTreeMap::new();
     for line in text.lines() {
         let mut fields = line.split(':');
         if let (Some(name), Some(Ok(number))) = (fields.next(), fields.nth(1).map(str::parse)) {
@@ -77,18 +81,6 @@ fn by_number(text: &str) -> HashMap<u32, String> {
         }
     }
     names
-}
-
-/// The file's text, empty if it cannot be read. A sandbox may put anything there: only a regular file of sensible size
-/// is read, so that a FIFO cannot block the agent.
-fn read(path: impl AsRef<Path>) -> String {
-    let path = path.as_ref();
-    match std::fs::metadata(path) {
-        Ok(metadata) if metadata.is_file() && metadata.len() < 16 << 20 => {
-            String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).into_owned()
-        }
-        _ => String::new(),
-    }
 }
 
 #[cfg(test)]

@@ -1,23 +1,23 @@
 //! Watching files with `inotify(7)`.
 
+use super::disk;
 use super::path::join;
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
 use computesdk_guest_protocol::agent::{Change, ChangeKind};
 use computesdk_guest_protocol::encode;
+use core::mem::MaybeUninit;
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fd::{AsFd as _, OwnedFd};
+use rustix::fd::OwnedFd;
+use rustix::fs::FileType;
 use rustix::fs::inotify::{CreateFlags, ReadFlags, Reader, WatchFlags, add_watch, init};
 use rustix::io::Errno;
-use std::collections::HashMap;
-use std::ffi::OsStr;
-use std::mem::MaybeUninit;
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::path::Path;
 
 /// A set of watches that is not running yet.
 pub(super) struct Watch {
     inotify: OwnedFd,
     /// Watch descriptor to path.
-    paths: HashMap<i32, Vec<u8>>,
+    paths: BTreeMap<i32, Vec<u8>>,
     recursive: bool,
 }
 
@@ -25,7 +25,7 @@ impl Watch {
     pub(super) fn new(path: &[u8], recursive: bool) -> Result<Self, Errno> {
         let path = super::path::check(path)?;
         let mut watch =
-            Self { inotify: init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?, paths: HashMap::new(), recursive };
+            Self { inotify: init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?, paths: BTreeMap::new(), recursive };
         watch.add(path)?;
         if recursive {
             watch.add_below(path, &mut Vec::new());
@@ -50,11 +50,15 @@ impl Watch {
 
     /// Watches every directory below `path`. What is found is reported as created, as it may have come before the watch.
     fn add_below(&mut self, path: &[u8], found: &mut Vec<Vec<u8>>) {
-        let Ok(entries) = std::fs::read_dir(Path::new(OsStr::from_bytes(path))) else { return };
-        for entry in entries.flatten() {
-            let child = join(path, &entry.file_name().into_vec());
+        for entry in disk::entries(path).unwrap_or_default() {
+            let child = join(path, &entry.name);
             found.push(child.clone());
-            if entry.file_type().is_ok_and(|kind| kind.is_dir()) && self.add(&child).is_ok() {
+            let is_dir = match entry.kind {
+                FileType::Unknown => rustix::fs::lstat(&*child)
+                    .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory),
+                kind => kind == FileType::Directory,
+            };
+            if is_dir && self.add(&child).is_ok() {
                 self.add_below(&child, found);
             }
         }
@@ -86,7 +90,7 @@ impl Watch {
     }
 
     fn read(&mut self) -> Vec<Change> {
-        let Ok(inotify) = self.inotify.as_fd().try_clone_to_owned() else { return Vec::new() };
+        let Ok(inotify) = rustix::io::fcntl_dupfd_cloexec(&self.inotify, 3) else { return Vec::new() };
         let mut buffer = [MaybeUninit::uninit(); 8192];
         let mut reader = Reader::new(inotify, &mut buffer);
         let mut changes = Vec::new();
@@ -135,13 +139,5 @@ fn write(pipe: &OwnedFd, change: &Change) -> Result<(), Errno> {
     let bytes = encode(change).map_err(|_| Errno::INVAL)?;
     let mut frame = u32::try_from(bytes.len()).map_err(|_| Errno::INVAL)?.to_le_bytes().to_vec();
     frame.extend(bytes);
-    let mut rest = &frame[..];
-    while !rest.is_empty() {
-        match rustix::io::write(pipe, rest) {
-            Ok(n) => rest = &rest[n..],
-            Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno),
-        }
-    }
-    Ok(())
+    disk::write_all(pipe, &frame)
 }

@@ -159,8 +159,8 @@ impl Groups {
         self.busy.retain(|path| !remove_tree(path));
     }
 
-    /// Removes everything, the engine's own groups included.
-    pub(super) fn remove_all(&mut self) {
+    /// Removes everything, the engine's own groups included; false if something is still busy.
+    pub(super) fn remove_all(&mut self) -> bool {
         if let Some(spare) = self.spare.take() {
             self.remove(&spare);
         }
@@ -172,9 +172,7 @@ impl Groups {
             }
             std::thread::sleep(Duration::from_millis(2));
         }
-        for dir in &self.dirs {
-            let _ = std::fs::remove_dir(dir);
-        }
+        self.dirs.iter().fold(true, |gone, dir| remove_tree(dir) && gone)
     }
 
     /// Kills what is in a group below one of a sandbox's.

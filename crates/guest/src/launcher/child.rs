@@ -83,6 +83,7 @@ fn prepare(create: &Create, policy: &Policy, privilege: Privilege, parts: &Parts
     }
     step("place the agent's socket", sys::place(&socket, AGENT_FD))?;
 
+    sys::reset_broken_pipes();
     step("limit capabilities", sys::limit_capabilities(policy.capabilities))?;
     step("set no_new_privs", rustix::thread::set_no_new_privs(true))?;
     // After the last change of identity, which would clear it. If the launcher died before this line, its end of the

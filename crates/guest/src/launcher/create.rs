@@ -65,13 +65,8 @@ impl Launcher {
         let pid = match cloned {
             Ok(Forked::Child) => {
                 drop((go_write, status_read, ours));
-                let parts = Parts {
-                    program: &self.program,
-                    trees: &trees,
-                    go: &go_read,
-                    status: &status_write,
-                    socket: &theirs,
-                };
+                let parts =
+                    Parts { program: &self.agent, trees: &trees, go: &go_read, status: &status_write, socket: &theirs };
                 child::run(create, &self.policy, self.privilege, &parts)
             }
             Ok(Forked::Parent(pid)) => pid,

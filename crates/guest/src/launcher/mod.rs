@@ -49,8 +49,8 @@ const QUIET: Timespec = Timespec { tv_sec: 0, tv_nsec: 2_000_000 };
 
 struct Launcher {
     control: BorrowedFd<'static>,
-    /// This program, for the agents.
-    program: OwnedFd,
+    /// The program that becomes the first process of each sandbox.
+    agent: OwnedFd,
     policy: Policy,
     journal: PathBuf,
     privilege: Privilege,
@@ -70,7 +70,8 @@ struct Live {
 
 pub(crate) fn main() -> u8 {
     sys::close_from(3);
-    sys::ignore(libc::SIGPIPE);
+    sys::reset_all();
+    sys::ignore_broken_pipes();
     // Away from the terminal of whoever started the engine: Ctrl-C is the engine's to handle.
     let _ = rustix::process::setsid();
     // And off the directory it was started in, which then can be unmounted.
@@ -90,11 +91,12 @@ pub(crate) fn main() -> u8 {
 fn start(control: BorrowedFd<'static>, ahead: bool) -> Result<Launcher, PacketError> {
     // The longest step, while the engine still prepares what it will say. If it fails, it is tried again below and told.
     let network = if ahead { network::Spare::new().ok() } else { None };
-    let (message, _) = receive::<ToLauncher>(control, &mut Vec::new())?;
+    let (message, mut fds) = receive::<ToLauncher>(control, &mut Vec::new())?;
     let ToLauncher::Init(init) = message else {
         return Err(PacketError::Malformed("the first message is not Init"));
     };
-    match initialise(control, *init, network) {
+    let agent = fds.pop().ok_or(PacketError::Malformed("no agent came with Init"))?;
+    match initialise(control, *init, agent, network) {
         Ok(launcher) => {
             Packet::new(&FromLauncher::Ready)?.send(control, &[])?;
             Ok(launcher)
@@ -106,22 +108,25 @@ fn start(control: BorrowedFd<'static>, ahead: bool) -> Result<Launcher, PacketEr
     }
 }
 
-fn initialise(control: BorrowedFd<'static>, init: Init, network: Option<network::Spare>) -> Result<Launcher, Failure> {
+fn initialise(
+    control: BorrowedFd<'static>,
+    mut init: Init,
+    agent: OwnedFd,
+    network: Option<network::Spare>,
+) -> Result<Launcher, Failure> {
+    rootfs::leave_out_closed(&mut init.policy);
     if init.protocol != PROTOCOL {
         return Err(failure("compare protocol versions", Errno::PROTO));
     }
-    let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
-    let program =
-        step("open the guest program", rustix::fs::open(c"/proc/self/exe", flags, rustix::fs::Mode::empty()))?;
     privilege::acquire(&init)?;
-    let network = match network {
+    let mut network = match network {
         Some(network) => network,
         None => network::Spare::new()?,
     };
     network.apply(&init.policy.sysctls);
     Ok(Launcher {
         control,
-        program,
+        agent,
         policy: init.policy,
         journal: PathBuf::from(std::ffi::OsString::from_vec(init.journal)),
         privilege: init.privilege,
@@ -237,9 +242,10 @@ impl Launcher {
     fn reap(&mut self) -> Result<(), PacketError> {
         while let Some(ended) = sys::wait_any() {
             if let Some(Live { sandbox, group }) = self.live.remove(&ended.pid) {
-                self.tell_end(sandbox, &ended, &group)?;
-                // After the engine was told: whoever waits for the end does not wait for this.
+                let told = self.tell_end(sandbox, &ended, &group);
+                // After the engine was told: whoever waits for the end does not wait for this. Also if it is gone.
                 self.groups.remove(&group);
+                told?;
             } else if let Some(index) = self.pending.iter().position(|pending| pending.pid == ended.pid) {
                 let pending = self.pending.swap_remove(index);
                 let failure = decode(&pending.read_status()).unwrap_or_else(|_| Failure {
@@ -271,10 +277,11 @@ impl Launcher {
             wait(pending.pid);
             self.groups.remove(&pending.group);
         }
-        self.groups.remove_all();
-        // Nothing is left that the journal would be needed for.
-        let _ = std::fs::remove_file(&self.journal);
-        let _ = self.journal.parent().map(std::fs::remove_dir);
+        // Nothing is left that the journal would be needed for; else the next engine goes by it.
+        if self.groups.remove_all() {
+            let _ = std::fs::remove_file(&self.journal);
+            let _ = self.journal.parent().map(std::fs::remove_dir);
+        }
     }
 }
 

@@ -28,6 +28,15 @@ use std::ffi::CString;
 /// visible until the sandbox has its own (`user_namespaces(7)`: a fresh proc needs a fully visible one).
 const STAGING: [&str; 5] = ["/tmp", "/run", "/mnt", "/var/tmp", "/srv"];
 
+/// Leaves out the parts of `/proc` that need no cover: what belongs to the host's root, who is mapped in no sandbox, and is
+/// not for everybody is closed already. Found out once, as it is the same in every `/proc` of this kernel.
+pub(super) fn leave_out_closed(policy: &mut Policy) {
+    let may_be_open =
+        |name: &String| rustix::fs::stat(format!("/proc/{name}")).map_or(true, |stat| stat.st_mode & 0o004 != 0);
+    policy.proc_masked_files.retain(may_be_open);
+    policy.proc_masked_dirs.retain(may_be_open);
+}
+
 pub(super) fn build(create: &Create, policy: &Policy, trees: &[OwnedFd]) -> Result<(), Failure> {
     step("make the mounts private", sys::make_private())?;
     stage(create.disk_bytes)?;
@@ -146,20 +155,17 @@ fn proc(policy: &Policy, may_be_missing: bool) -> Result<(), Failure> {
             step(format!("make {path} read-only"), sys::set_read_only(&c_path))?;
         }
     }
-    // What belongs to the host's root, who is mapped in no sandbox, and is not for everybody is closed already.
-    let is_open = |path: &str| rustix::fs::stat(path).is_ok_and(|stat| stat.st_mode & 0o004 != 0);
     for name in &policy.proc_masked_files {
-        let path = format!("r/proc/{name}");
-        if is_open(&path) {
-            bind_if_present("r/dev/null", &path)?;
-        }
+        bind_if_present("r/dev/null", &format!("r/proc/{name}"))?;
     }
     // By the directory that is empty and read-only already.
     for name in &policy.proc_masked_dirs {
-        let path = format!("r/proc/{name}");
-        if is_open(&path) {
-            bind_if_present("r/sys", &path)?;
-        }
+        bind_if_present("r/sys", &format!("r/proc/{name}"))?;
+    }
+    // This process will be the agent. It is closed to inspection, but for the names of its descriptors, which the owner
+    // of a process's files may always list (`proc_pid_fd(5)`).
+    for path in ["r/proc/1/fd", "r/proc/1/task/1/fd"] {
+        bind_if_present("r/sys", path)?;
     }
     boot_id()
 }

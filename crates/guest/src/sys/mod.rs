@@ -1,4 +1,4 @@
-//! The only `unsafe` code of the guest: system calls that rustix does not wrap.
+//! The launcher's part of `sys`: its only `unsafe` code. System calls that rustix does not wrap.
 //!
 //! Each function has one intention and returns an [`Errno`]; what must hold for it to be sound stands at its block.
 
@@ -14,11 +14,11 @@ mod start;
 mod wait;
 
 pub(crate) use clone::{Forked, clone_into_namespaces, fork};
-pub(crate) use exec::{Program, Stage, StartError, exec_fd, start};
+pub(crate) use exec::exec_fd;
 pub(crate) use mount::{idmap_mount, make_private, set_read_only};
-pub(crate) use net::{bring_up, pending_error};
+pub(crate) use net::bring_up;
 pub(crate) use seccomp::load_filter;
-pub(crate) use signal::{SIGNALS, child_exits, drain_signals, ignore};
+pub(crate) use signal::{child_exits, drain_signals, ignore_broken_pipes, reset_all, reset_broken_pipes};
 pub(crate) use wait::{Ended, wait_any, wait_for};
 
 use rustix::io::Errno;
@@ -99,14 +99,6 @@ pub(crate) fn place(fd: impl rustix::fd::AsFd, number: i32) -> Result<(), Errno>
 pub(crate) fn new_session_keyring() {
     // SAFETY: a null name asks for an anonymous keyring; nothing is read or written.
     unsafe { libc::syscall(libc::SYS_keyctl, 1, std::ptr::null::<libc::c_char>()) };
-}
-
-/// The control socket of an agent, which the launcher put at a fixed number before it was executed.
-pub(crate) fn inherited(number: i32) -> rustix::fd::OwnedFd {
-    use rustix::fd::FromRawFd as _;
-    // SAFETY: called once, at the start of the program, for a descriptor that the parent process promised to have
-    // left open there; nothing else in this process owns it.
-    unsafe { rustix::fd::OwnedFd::from_raw_fd(number) }
 }
 
 /// Moves this process into new namespaces (`unshare(2)`).

@@ -1,4 +1,4 @@
-//! Network interfaces (`netdevice(7)`) and sockets.
+//! Network interfaces (`netdevice(7)`).
 
 use super::last_errno;
 use rustix::fd::{AsFd, AsRawFd};
@@ -18,13 +18,5 @@ pub(crate) fn bring_up(socket: impl AsFd, name: &CStr) -> Result<(), Errno> {
         Ok(())
     } else {
         Err(last_errno())
-    }
-}
-
-/// The pending error of a socket, which a connect that went on in the background leaves there.
-pub(crate) fn pending_error(socket: impl AsFd) -> Result<(), Errno> {
-    match rustix::net::sockopt::socket_error(socket)? {
-        Ok(()) => Ok(()),
-        Err(errno) => Err(errno),
     }
 }

@@ -5,12 +5,48 @@ use rustix::fd::{AsFd, FromRawFd, OwnedFd};
 use rustix::io::Errno;
 
 /// The number after the last signal.
-pub(crate) const SIGNALS: i32 = 65;
+const SIGNALS: i32 = 65;
 
-/// Ignores a signal.
-pub(crate) fn ignore(signal: i32) {
+/// `struct sigaction` as `rt_sigaction(2)` takes it on x86-64 and, with one field less used, on aarch64.
+#[repr(C)]
+#[derive(Default)]
+struct KernelSigaction {
+    handler: usize,
+    flags: u64,
+    restorer: usize,
+    mask: u64,
+}
+
+/// Gives every signal its default meaning. What a parent process ignored is inherited by exec, from here by every program of
+/// every sandbox.
+pub(crate) fn reset_all() {
+    let default = KernelSigaction::default();
+    for signal in 1..SIGNALS {
+        // The system call, as libc refuses the two signals it keeps for itself; its own posix_spawn leaves them ignored.
+        // SAFETY: `default` is a sigaction of the kernel with SIG_DFL, which installs no handler, and a mask of 8 bytes.
+        // SIGKILL and SIGSTOP are refused, which is fine.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                &raw const default,
+                std::ptr::null_mut::<KernelSigaction>(),
+                size_of::<u64>(),
+            )
+        };
+    }
+}
+
+/// Makes writing to nobody an error instead of the end of this process.
+pub(crate) fn ignore_broken_pipes() {
     // SAFETY: SIG_IGN installs no handler that could run.
-    unsafe { libc::signal(signal, libc::SIG_IGN) };
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+}
+
+/// Undoes [`ignore_broken_pipes`], for what is executed next.
+pub(crate) fn reset_broken_pipes() {
+    // SAFETY: SIG_DFL installs no handler that could run.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
 }
 
 /// A descriptor (`signalfd(2)`) that becomes readable when a child has ended. Blocks SIGCHLD in the calling thread and

@@ -10,8 +10,6 @@ pub(crate) struct Ended {
     pub(crate) status: c_int,
     /// CPU time of it and the descendants it waited for, in microseconds.
     pub(crate) cpu_micros: u64,
-    /// The largest resident set among the same, in KiB.
-    pub(crate) peak_kib: u64,
 }
 
 /// Reaps a child that has ended, if there is one.
@@ -34,7 +32,7 @@ fn wait(pid: i32, options: c_int) -> Option<Ended> {
         if pid > 0 {
             let micros = |time: libc::timeval| time.tv_sec.unsigned_abs() * 1_000_000 + time.tv_usec.unsigned_abs();
             let cpu_micros = micros(usage.ru_utime) + micros(usage.ru_stime);
-            return Some(Ended { pid, status, cpu_micros, peak_kib: usage.ru_maxrss.unsigned_abs() });
+            return Some(Ended { pid, status, cpu_micros });
         }
         if pid == 0 || super::last_errno() != rustix::io::Errno::INTR {
             return None;

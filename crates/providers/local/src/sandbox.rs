@@ -74,8 +74,9 @@ impl LocalSandbox {
     }
 
     fn spec(&self, options: &ExecOptions) -> ExecSpec {
+        // Not LANG: for that, C programs look at a dozen files when they start. This is what makes text UTF-8.
         let mut env: BTreeMap<String, String> =
-            [("PATH", self.settings.path.as_str()), ("LANG", "C.UTF-8")].map(|(n, v)| (n.into(), v.into())).into();
+            [("PATH", self.settings.path.as_str()), ("LC_CTYPE", "C.UTF-8")].map(|(n, v)| (n.into(), v.into())).into();
         if options.pty.is_some() {
             env.insert(String::from("TERM"), String::from("xterm-256color"));
         }

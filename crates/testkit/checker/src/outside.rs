@@ -120,6 +120,9 @@ fn host() -> Vec<(String, String)> {
             value.clear();
         }
     }
+    // A word that stands for the host wherever it is found; a short name is part of others.
+    let name = facts[0].1.clone();
+    facts.push(("host.word".into(), if name.len() > 5 { name } else { String::new() }));
     let nameserver =
         read("/etc/resolv.conf").lines().find_map(|line| Some(line.strip_prefix("nameserver ")?.trim().to_owned()));
     facts.push(("host.nameserver".into(), nameserver.filter(|at| !at.starts_with("127.")).unwrap_or_default()));
@@ -130,6 +133,8 @@ fn host() -> Vec<(String, String)> {
         .map(|line| line.split(':').collect::<Vec<_>>())
         .filter(|fields| fields.get(2).and_then(|id| id.parse().ok()).is_some_and(|id| (1000..60000).contains(&id)))
         .filter_map(|fields| fields.first().copied())
+        // Every image has one of this name.
+        .filter(|name| *name != "user")
         .collect();
     facts.push(("host.users".into(), users.join(",")));
     let home = std::env::var("HOME").unwrap_or_default();
@@ -138,7 +143,6 @@ fn host() -> Vec<(String, String)> {
     let directory = std::env::current_dir().map(|dir| dir.display().to_string()).unwrap_or_default();
     let told =
         [home.as_str(), directory.as_str()].into_iter().filter(|path| path.len() > 5).collect::<Vec<_>>().join(",");
-    facts.push(("host.home".into(), home));
     facts.push(("host.paths".into(), told));
     for name in NAMESPACES {
         let link = fs::read_link(format!("/proc/self/ns/{name}")).map(|link| link.display().to_string());
@@ -149,8 +153,10 @@ fn host() -> Vec<(String, String)> {
         facts.push((format!("fs.{path}"), device.unwrap_or_default()));
     }
     // Names of variables that are the caller's own: not those that every program has.
-    let common =
-        ["PATH", "HOME", "USER", "PWD", "TERM", "LANG", "SHELL", "LOGNAME", "SHLVL", "HOSTNAME", "OLDPWD", "_", "TZ"];
+    let common = [
+        "PATH", "HOME", "USER", "PWD", "TERM", "LANG", "LC_CTYPE", "SHELL", "LOGNAME", "SHLVL", "HOSTNAME", "OLDPWD",
+        "_", "TZ",
+    ];
     let names: Vec<String> = std::env::vars()
         .map(|(name, _)| name)
         .filter(|name| !common.contains(&name.as_str()) && !name.starts_with("LC_") && !name.contains(','))

@@ -27,8 +27,14 @@ pub(super) const EXCEPTIONS: &[Exception] = &[
         id: "namespaces.time",
         rungs: &[],
         ordinary_user: true,
-        reason: "a time namespace only shifts the boot and monotonic clocks, which would hide the host's uptime; it costs a fork more, \
-                 and clocks that differ from the host's confuse deadlines that cross the border",
+        reason: "a time namespace shifts the monotonic and boot clocks and nothing else: it would hide how long the host is up, \
+                 and make timestamps of the two sides incomparable",
+    },
+    Exception {
+        id: "namespaces.root_of_outer",
+        rungs: &["C"],
+        ordinary_user: true,
+        reason: "with a single id, the namespace outside is the engine's own, and its user 0 is the ordinary user who started the engine",
     },
     capability("capabilities.chown"),
     capability("capabilities.dac_override"),

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! host     checker outside ── plants a file, sockets, keys, …, and prints facts ──┐
-//! sandbox  checker check FACTS ── one JSON line for each of 600 checks ──► Answer ┴─► compared, recorded, put in a table
+//! sandbox  checker check FACTS ── one JSON line for each check ──► Answer ┴─► compared, recorded, put in a table
 //! ```
 //!
 //! The checker is a program of its own (`crates/testkit/checker`), in two forms: static, so that it runs in anything, and

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Runtime;
 
-/// Six hundred processes of Python on a busy machine.
+/// A thousand processes of Python on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(120);
 
 /// How the checker comes in.

@@ -21,6 +21,7 @@ const COMMON: &[&str] = &[
     "PATH",
     "HOME",
     "LANG",
+    "LC_CTYPE",
     "TERM",
     "USER",
     "SHELL",

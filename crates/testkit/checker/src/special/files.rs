@@ -13,6 +13,7 @@ pub(super) fn run(name: &str, facts: &Facts) -> Option<Done> {
     Some(match name {
         "host_root_unmapped" => host_root_unmapped(),
         "identity_map" => identity_map(),
+        "root_of_outer" => root_of_outer(),
         "canary_file" => facts.get("canary.file").map(|path| read_any([PathBuf::from(path)])),
         "canary_by_proc_root" => facts.get("canary.file").map(by_proc_root),
         "canary_dots" => facts.get("canary.file").map(dots),
@@ -39,6 +40,15 @@ fn identity_map() -> Done {
     let map = needed("/proc/self/uid_map", fs::read_to_string("/proc/self/uid_map"))?;
     let words: Vec<&str> = map.split_whitespace().collect();
     Ok(Verdict::when(words != ["0", "0", "4294967295"], words.join(" ")))
+}
+
+fn root_of_outer() -> Done {
+    let map = needed("/proc/self/uid_map", fs::read_to_string("/proc/self/uid_map"))?;
+    let both = map.lines().find(|line| {
+        let mut words = line.split_whitespace();
+        words.next() == Some("0") && words.next() == Some("0")
+    });
+    Ok(Verdict::when(both.is_none(), map.split_whitespace().collect::<Vec<_>>().join(" ")))
 }
 
 /// Held if none of these can be read.

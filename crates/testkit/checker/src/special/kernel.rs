@@ -32,15 +32,19 @@ pub(super) fn run(name: &str, facts: &Facts) -> Option<Done> {
         "gid_map_write" => Ok(write_into("/proc/self/gid_map", "0 0 1\n")),
         "setgroups_write" => Ok(write_into("/proc/self/setgroups", "allow")),
         "sysctl_write" => sysctl_write(),
-        "core_helper" => {
-            get_limit(RLIMIT_CORE).map(|(soft, _)| Verdict::when(soft == 1, format!("the limit is {soft}")))
-        }
+        "core_helper" => core_helper(facts),
         "core_limit_changed" => core_limit_changed(),
         "realtime" => Ok(refusal(sys::native_call(
             libc::SYS_sched_setscheduler,
             &[0, libc::SCHED_FIFO as u64, Page::with(&1_u32.to_ne_bytes()).0],
         ))),
         "nice_negative" => Ok(refusal(sys::native_call(libc::SYS_setpriority, &[0, 0, (-5_i64).cast_unsigned()]))),
+        // IOPRIO_WHO_PROCESS; class RT, level 0 (`ioprio_set(2)`).
+        "io_realtime" => Ok(refusal(sys::native_call(libc::SYS_ioprio_set, &[1, 0, 1 << 13]))),
+        // PR_SET_MM, PR_SET_MM_START_BRK.
+        "memory_map" => Ok(refusal(sys::native_call(libc::SYS_prctl, &[35, 6, 0x1_0000, 0, 0]))),
+        "suspend" => Ok(suspend()),
+        "trusted_xattr" => Ok(trusted_attribute()),
         "aslr" => aslr(),
         "filter" => status("Seccomp").map(|mode| Verdict::when(mode == "2", format!("Seccomp is {mode}"))),
         // PR_SET_SECCOMP with SECCOMP_MODE_DISABLED.
@@ -88,6 +92,14 @@ fn sysctl_write() -> Done {
     ))
 }
 
+/// A limit of 0 is enough where the host writes files.
+fn core_helper(facts: &Facts) -> Done {
+    let (soft, hard) = get_limit(RLIMIT_CORE)?;
+    let to_file = facts.get("host.core_pattern").is_ok_and(|pattern| !pattern.starts_with(['|', '@']));
+    let holds = soft == 1 || to_file && (soft, hard) == (0, 0);
+    Ok(Verdict::when(holds, format!("the limits are {soft} and {hard}; the host writes files: {to_file}")))
+}
+
 fn core_limit_changed() -> Done {
     let before = get_limit(RLIMIT_CORE)?;
     let none = Page::new();
@@ -95,7 +107,37 @@ fn core_limit_changed() -> Done {
     #[cfg(target_arch = "x86_64")]
     let _ = sys::native_call(libc::SYS_setrlimit, &[RLIMIT_CORE, none.0]);
     let after = get_limit(RLIMIT_CORE)?;
-    Ok(Verdict::when(before.0 == 1 && after == before, format!("{before:?}, then {after:?}")))
+    Ok(Verdict::when([(1, 1), (0, 0)].contains(&before) && after == before, format!("{before:?}, then {after:?}")))
+}
+
+/// Traces a child of its own with the option, `ptrace(2)`: 1 << 21.
+fn suspend() -> Verdict {
+    let child = sys::native_call(libc::SYS_clone, &[libc::SIGCHLD as u64, 0, 0, 0, 0]);
+    let pid = match child {
+        Ok(0) => {
+            // Waits to be killed: no descriptors and no end (`ppoll(2)`).
+            let _ = sys::native_call(libc::SYS_ppoll, &[0, 0, 0, 0, 8]);
+            sys::exit(0)
+        }
+        Ok(pid) => pid,
+        Err(errno) => return Verdict::NotApplicable(io::Error::from_raw_os_error(errno).to_string()),
+    };
+    let seized = sys::native_call(libc::SYS_ptrace, &[u64::from(libc::PTRACE_SEIZE), pid, 0, 1 << 21]);
+    let _ = sys::native_call(libc::SYS_kill, &[pid, libc::SIGKILL as u64]);
+    refusal(seized)
+}
+
+fn trusted_attribute() -> Verdict {
+    let Some(base) = super::files::writable() else { return Verdict::Held("no directory to make a file in".into()) };
+    let path = base.join("computesdk-attribute");
+    if let Err(error) = fs::write(&path, "") {
+        return Verdict::NotApplicable(error.to_string());
+    }
+    let [file, name, value] =
+        [path.as_os_str().as_encoded_bytes(), b"trusted.computesdk", b"x"].map(Page::with).map(|page| page.0);
+    let set = refusal(sys::native_call(libc::SYS_setxattr, &[file, name, value, 1, 0]));
+    let _ = fs::remove_file(&path);
+    set
 }
 
 fn aslr() -> Done {
@@ -103,6 +145,8 @@ fn aslr() -> Done {
     // The query, and ADDR_NO_RANDOMIZE (`personality(2)`).
     let own = sys::native_call(libc::SYS_personality, &[0xffff_ffff])
         .map_err(|errno| Verdict::NotApplicable(io::Error::from_raw_os_error(errno).to_string()))?;
-    let randomised = setting.trim() == "2" && own & 0x4_0000 == 0;
-    Ok(Verdict::when(randomised, format!("randomize_va_space {}, personality {own:#x}", setting.trim())))
+    if setting.trim() != "2" {
+        return Err(Verdict::NotApplicable(format!("the host has chosen {}", setting.trim())));
+    }
+    Ok(Verdict::when(own & 0x4_0000 == 0, format!("randomize_va_space {}, personality {own:#x}", setting.trim())))
 }

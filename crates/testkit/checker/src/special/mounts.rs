@@ -15,7 +15,11 @@ pub(super) fn run(name: &str, facts: &Facts) -> Option<Done> {
         "mounts_devices" => none(|mount| mount.source.starts_with("/dev/")),
         "mounts_paths" => (|| {
             let words: Vec<String> = facts.get("host.paths")?.split(',').map(str::to_owned).collect();
-            none(|mount| words.iter().any(|word| mount.line.contains(word)))
+            // Not the targets: an interpreter is mounted where the host has it.
+            none(|mount| {
+                let told = [&mount.root, &mount.source, &mount.options];
+                words.iter().any(|word| told.iter().any(|text| text.contains(word)))
+            })
         })(),
         "mounts_overlay_paths" => none(|mount| {
             mount.options.split(',').any(|option| {
@@ -41,6 +45,7 @@ pub(super) fn run(name: &str, facts: &Facts) -> Option<Done> {
 /// A line of `/proc/self/mountinfo` (`proc_pid_mountinfo(5)`).
 struct Mount {
     line: String,
+    root: String,
     target: String,
     flags: String,
     shared: bool,
@@ -56,6 +61,7 @@ impl Mount {
         let mut after = after.split(' ').map(str::to_owned);
         Some(Self {
             line: line.to_owned(),
+            root: (*before.get(3)?).to_owned(),
             target: (*before.get(4)?).to_owned(),
             flags: (*before.get(5)?).to_owned(),
             shared: before[6..].iter().any(|tag| tag.starts_with("shared:") || tag.starts_with("master:")),
