@@ -35,11 +35,20 @@ fn main() -> ExitCode {
     if !arguments.list {
         let start = support::runtime().block_on(async {
             let engine = Engine::start(support::Place::new().options()).await?;
+            let rung = engine.rung();
             engine.shut_down().await;
-            Ok(())
+            Ok(rung)
         });
         match start {
-            Ok(()) => {}
+            Ok(rung) => {
+                println!("rung: {rung}");
+                // As in the conformance suite: CI's users must not slide to another one unseen.
+                let expected = std::env::var("COMPUTESDK_EXPECT_RUNG").unwrap_or_default();
+                if !rung.label().starts_with(&expected) {
+                    println!("expected rung {expected}");
+                    return ExitCode::FAILURE;
+                }
+            }
             Err(EngineError::NoIsolation(failures)) => {
                 println!("skipped: no user namespaces here: {failures:?}");
                 return ExitCode::SUCCESS;
