@@ -27,14 +27,20 @@ pub(crate) struct Limit {
 /// No limit.
 pub(crate) const UNLIMITED: u64 = libc::RLIM_INFINITY;
 
+/// The size of core dumps, for a machine with this core pattern (`core(5)`).
+///
+/// A pattern that starts with `|` runs a program of the host on what crashed, as root and outside of every namespace,
+/// whatever the limit is; only a limit of exactly 1 stops it (fs/coredump.c). One byte is also too little for a file. The
+/// filters keep a program from changing it. Anywhere else, 0 says what is meant.
+pub(crate) fn core_limit(pattern: &str) -> Limit {
+    let bytes = u64::from(pattern.starts_with('|'));
+    Limit { resource: libc::RLIMIT_CORE, soft: bytes, hard: bytes }
+}
+
 /// Limits of every sandbox process, before those that the caller asks for.
 ///
 /// What a cgroup bounds (memory, processes, CPU) is not repeated here.
 pub(crate) const LIMITS: &[Limit] = &[
-    // A core pattern that starts with `|` runs a program of the host on what crashed, as root and outside of every
-    // namespace, whatever the limit is; only a limit of exactly 1 stops it (fs/coredump.c). One byte is also too little
-    // for a file. The filters keep a program from changing it.
-    Limit { resource: libc::RLIMIT_CORE, soft: 1, hard: 1 },
     // The soft limit that programs expect: select(2) breaks above 1024, and some close every possible descriptor.
     Limit { resource: libc::RLIMIT_NOFILE, soft: 1024, hard: 524_288 },
     // Kernel memory that belongs to a user, not to a cgroup.

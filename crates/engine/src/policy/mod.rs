@@ -25,6 +25,8 @@ pub(crate) fn policy() -> Result<Policy, EngineError> {
         |pairs: &[(&str, &str)]| pairs.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect::<Vec<_>>();
     let filters = seccomp::filters()
         .map_err(|error| EngineError::host("compile the system call filters")(std::io::Error::other(error)))?;
+    // One that cannot be read might be any.
+    let pattern = std::fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap_or_else(|_| String::from("|"));
     Ok(Policy {
         filters: vec![filters.calls.clone(), filters.arguments.clone()],
         capabilities: capabilities::KEPT,
@@ -34,6 +36,10 @@ pub(crate) fn policy() -> Result<Policy, EngineError> {
         devices: names(defaults::DEVICES),
         device_links: pairs(defaults::DEVICE_LINKS),
         sysctls: pairs(defaults::NETWORK_SETTINGS),
-        rlimits: defaults::LIMITS.iter().map(|limit| (limit.resource, limit.soft, limit.hard)).collect(),
+        rlimits: [defaults::core_limit(&pattern)]
+            .iter()
+            .chain(defaults::LIMITS)
+            .map(|limit| (limit.resource, limit.soft, limit.hard))
+            .collect(),
     })
 }

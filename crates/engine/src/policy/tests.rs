@@ -293,9 +293,10 @@ fn tables_are_well_formed() {
         assert!(!path.starts_with('/') && !path.contains(".."), "{path} is relative to /proc");
     }
     assert!(defaults::LIMITS.iter().all(|limit| limit.soft <= limit.hard));
-    assert!(
-        defaults::LIMITS.iter().any(|limit| limit.resource == libc::RLIMIT_CORE && limit.hard == 1 && limit.soft == 1)
-    );
+    for (pattern, bytes) in [("|/usr/lib/systemd/systemd-coredump %P", 1), ("core", 0), ("/var/crash/core.%p", 0)] {
+        let limit = defaults::core_limit(pattern);
+        assert_eq!((limit.resource, limit.soft, limit.hard), (libc::RLIMIT_CORE, bytes, bytes), "{pattern}");
+    }
     assert!(defaults::DEVICES.contains(&"null") && defaults::DEVICE_LINKS.iter().any(|link| link.0 == "ptmx"));
     assert!(defaults::NETWORK_SETTINGS.iter().all(|(path, _)| path.starts_with("net/")));
 }

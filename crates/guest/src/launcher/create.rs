@@ -8,7 +8,6 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{OpenTreeFlags, open_tree};
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::pipe::{PipeFlags, pipe_with};
 use std::fmt::Write as _;
 
@@ -57,17 +56,11 @@ impl Launcher {
         let trees = open_layers(&create.layers)?;
         let (go_read, go_write) = step("make a pipe", pipe_with(PipeFlags::CLOEXEC))?;
         let (status_read, status_write) = step("make a pipe", pipe_with(PipeFlags::CLOEXEC))?;
-        let (ours, theirs) = step(
-            "make the agent's socket",
-            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None),
-        )?;
+        let network = self.network.take(&self.policy.sysctls)?;
+        let (ours, theirs) = self.network.agent_sockets(network.as_ref())?;
         let mut group = self.groups.take(&create.hierarchies)?;
-        let cloned = self
-            .network
-            .take(&self.policy.sysctls)
-            .and_then(|network| Ok((step("clone into new namespaces", sys::clone_into_namespaces())?, network)));
-        let (pid, network) = match cloned {
-            Ok((Forked::Child, _)) => {
+        let pid = match step("clone into new namespaces", sys::clone_into_namespaces()) {
+            Ok(Forked::Child) => {
                 drop((go_write, status_read, ours));
                 let parts = Parts {
                     program: &self.agent,
@@ -79,7 +72,7 @@ impl Launcher {
                 };
                 child::run(create, &self.policy, self.privilege, &parts)
             }
-            Ok((Forked::Parent(pid), network)) => (pid, network),
+            Ok(Forked::Parent(pid)) => pid,
             Err(failure) => {
                 self.groups.remove(&group);
                 return Err(failure);

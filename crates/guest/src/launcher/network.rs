@@ -15,7 +15,7 @@ use rustix::fd::{AsFd as _, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with, socketpair};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
 
 /// Namespaces of ended sandboxes that are kept at most.
@@ -36,6 +36,9 @@ pub(super) struct Networks {
     left: Vec<OwnedFd>,
     /// The counts of one that nobody has used.
     unused: Option<Vec<Vec<u8>>>,
+    /// One that no sandbox ever has, for the sockets between agents and engine: the engine may keep its end when a sandbox is
+    /// gone, and a socket keeps its namespace in use.
+    home: Option<OwnedFd>,
     /// Where settings are written, and how often that was used.
     settings: Option<OwnedFd>,
     settings_uses: u32,
@@ -50,6 +53,7 @@ impl Networks {
             failed: false,
             left: Vec::new(),
             unused: None,
+            home: None,
             settings: None,
             settings_uses: 0,
         };
@@ -66,11 +70,37 @@ impl Networks {
         self.failed = false;
         self.taken += 1;
         // Whoever has one sandbox only needs no second namespace.
-        if self.taken < 2 || self.left.len() >= KEPT {
-            return Ok(None);
+        Ok(if self.taken > 1 { self.current_with_home(sysctls).ok() } else { None })
+    }
+
+    /// The current namespace, if there is one of the launcher's own besides it.
+    fn current_with_home(&mut self, sysctls: &[(String, String)]) -> Result<OwnedFd, Failure> {
+        let current = || {
+            let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+            step("open the network namespace", rustix::fs::open("/proc/self/ns/net", flags, Mode::empty()))
+        };
+        if self.home.is_none() {
+            // This one stays; the sandbox gets the next.
+            self.home = Some(current()?);
+            self.make(sysctls)?;
+            self.fresh = false;
         }
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-        Ok(rustix::fs::open("/proc/self/ns/net", flags, Mode::empty()).ok())
+        current()
+    }
+
+    /// The two ends of an agent's socket. `current` is the namespace that the launcher is in.
+    pub(super) fn agent_sockets(&mut self, current: Option<&OwnedFd>) -> Result<(OwnedFd, OwnedFd), Failure> {
+        let pair = || socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
+        let made = match (&self.home, current) {
+            (Some(home), Some(current)) => {
+                step("enter the launcher's own network namespace", enter(home))?;
+                let made = pair();
+                step("enter the sandbox's network namespace", enter(current))?;
+                made
+            }
+            _ => pair(),
+        };
+        step("make the agent's socket", made)
     }
 
     /// Takes back the namespace of a sandbox of which nothing runs any more.
@@ -96,8 +126,7 @@ impl Networks {
     /// Moves into a namespace that nobody has used.
     fn make(&mut self, sysctls: &[(String, String)]) -> Result<(), Failure> {
         while let Some(namespace) = self.left.pop() {
-            let entered = move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network));
-            if entered.is_ok() && self.unused.is_some() && counts().ok() == self.unused {
+            if enter(&namespace).is_ok() && self.unused.is_some() && counts(false).ok() == self.unused {
                 self.fresh = true;
                 return Ok(());
             }
@@ -105,7 +134,7 @@ impl Networks {
         self.unshare()?;
         self.apply(sysctls);
         if self.unused.is_none() {
-            self.unused = counts().ok();
+            self.unused = counts(true).ok();
         }
         Ok(())
     }
@@ -142,13 +171,37 @@ impl Networks {
 /// How many namespaces are set up through one instance of `/proc`.
 const USES: u32 = 32;
 
-/// What stands in [`COUNTS`] for the current namespace.
-fn counts() -> Result<Vec<Vec<u8>>, Errno> {
+fn enter(namespace: &OwnedFd) -> Result<(), Errno> {
+    move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
+}
+
+/// What stands in [`COUNTS`] for the current namespace; `is_new` if it was just made.
+fn counts(is_new: bool) -> Result<Vec<Vec<u8>>, Errno> {
     let read = |name: &&str| {
-        std::fs::read(format!("/proc/self/net/{name}"))
-            .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
+        let content = std::fs::read(format!("/proc/self/net/{name}"))
+            .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+        Ok(if name.starts_with("sockstat") { own_sockets(&content, is_new) } else { content })
     };
     COUNTS.iter().map(read).collect()
+}
+
+/// The numbers of a `sockstat` that are this namespace's: sockets that are used, and those that wait for their end. The others,
+/// such as memory, are the machine's.
+fn own_sockets(content: &[u8], is_new: bool) -> Vec<u8> {
+    let mut own = Vec::new();
+    let mut words = content.split(u8::is_ascii_whitespace);
+    while let Some(word) = words.next() {
+        let value = match word {
+            b"inuse" | b"tw" => words.next().unwrap_or_default(),
+            // The socket that set the namespace up is let go of a moment later.
+            b"used" if is_new => b"0",
+            b"used" => words.next().unwrap_or_default(),
+            _ => continue,
+        };
+        own.extend_from_slice(value);
+        own.push(b' ');
+    }
+    own
 }
 
 /// An instance of `/proc` that is mounted nowhere. The kernel keeps an entry for each network namespace that was looked at
