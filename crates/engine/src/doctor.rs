@@ -57,6 +57,10 @@ pub struct Doctor {
     pub cache_dir: PathBuf,
     /// Journals.
     pub state_dir: PathBuf,
+    /// Limits that can be kept, in the words of the command line.
+    pub limits: Vec<&'static str>,
+    /// What to do about those that cannot.
+    pub limits_hint: Option<String>,
     /// What else is worth knowing.
     pub notes: Vec<String>,
 }
@@ -97,6 +101,9 @@ impl Doctor {
             ));
         }
         notes.push(cgroups());
+        let kept = host.kept_limits();
+        let limits = [("memory", kept.memory), ("cpu", kept.cpus), ("pids", kept.pids)];
+        let limits = limits.into_iter().chain([("disk", true), ("max-open-files", true)]);
         Ok(Self {
             rung: best.map(|attempt| attempt.rung().label().to_owned()),
             rungs,
@@ -116,6 +123,8 @@ impl Doctor {
                 .collect(),
             cache_dir: host.cache_dir.clone(),
             state_dir: host.state_dir().to_path_buf(),
+            limits: limits.filter(|(_, kept)| *kept).map(|(name, _)| name).collect(),
+            limits_hint: kept.advice,
             notes,
         })
     }

@@ -12,7 +12,7 @@ use crate::journal::{self, Journal};
 use crate::launcher::{Launcher, Spawned};
 use crate::rung::{Attempt, PrivilegeName, Subordinate};
 use crate::stream::{DEFAULT_CAP, Drains, Store, check_cap};
-use crate::{EngineError, RungFailure, SandboxSpec, directories, guest, policy, rung};
+use crate::{EngineError, KeptLimits, RungFailure, SandboxSpec, directories, guest, policy, rung};
 use computesdk_guest_protocol::PROTOCOL;
 use computesdk_guest_protocol::launcher::Init;
 use std::os::fd::OwnedFd;
@@ -57,6 +57,10 @@ impl Host {
 
     pub(crate) fn state_dir(&self) -> &Path {
         &self.state_dir
+    }
+
+    pub(crate) fn kept_limits(&self) -> KeptLimits {
+        KeptLimits::of(&self.places)
     }
 
     fn probe_file(&self) -> PathBuf {

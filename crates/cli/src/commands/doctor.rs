@@ -50,6 +50,10 @@ fn describe(doctor: &Doctor) -> String {
     for (index, rejected) in doctor.rejected.iter().enumerate() {
         line(if index == 0 { "not taken" } else { "" }, &format!("{}: {}", rejected.path.display(), rejected.why));
     }
+    line("limits", &doctor.limits.join(", "));
+    if let Some(hint) = &doctor.limits_hint {
+        line("", &format!("  hint: {hint}"));
+    }
     line("cache", &doctor.cache_dir.display().to_string());
     line("state", &doctor.state_dir.display().to_string());
     for (index, note) in doctor.notes.iter().enumerate() {
