@@ -50,7 +50,13 @@ fn churn(cycles: usize, at_a_time: usize) {
         // Handles that were dropped a moment ago are cleaned up on the engine's thread.
         eventually("no descriptor is left", || {
             let now = (open_files("self"), open_files(&launcher));
-            if now.0 <= start.0 && now.1 <= start.1 { Ok(()) } else { Err(format!("{start:?} before, {now:?} after")) }
+            // What the launcher keeps ready, which it may not have had yet: eight network namespaces and its own, an instance of
+            // /proc, and the doors of a sandbox's groups.
+            if now.0 <= start.0 && now.1 <= start.1 + 14 {
+                Ok(())
+            } else {
+                Err(format!("{start:?} before, {now:?} after"))
+            }
         });
         // Alone, the launcher: no sandbox, no zombie. It may hold helpers that were there before.
         eventually("no process is left", || {
