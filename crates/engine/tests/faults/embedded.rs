@@ -68,10 +68,12 @@ pub(crate) fn in_a_busy_python() {
     let library = program.parent().unwrap().with_file_name("examples").join("libembedded.so");
     assert!(library.is_file(), "build it first: cargo build -p computesdk-engine --example embedded");
     let place = Place::new();
+    // A cache of its own: seen from another program the image is another one.
+    let cache = tempfile::tempdir().unwrap();
     place.next_start();
     let before = Before::look();
     let mut python = Command::new("python3");
-    python.arg("-c").arg(PROGRAM).arg(&library).arg(place.state()).arg(Place::cache()).arg(SANDBOXES.to_string());
+    python.arg("-c").arg(PROGRAM).arg(&library).arg(place.state()).arg(cache.path()).arg(SANDBOXES.to_string());
     python.env("TMPDIR", place.tmp());
     // Each line has its deadline: a hang is told from a slow machine.
     let mut python = Victim::start(python);

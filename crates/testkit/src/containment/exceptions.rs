@@ -34,13 +34,6 @@ pub(super) const EXCEPTIONS: &[Exception] = &[
                  and make timestamps of the two sides incomparable",
     },
     Exception {
-        id: "namespaces.root_of_outer",
-        rungs: &["C"],
-        ordinary_user: true,
-        timed: false,
-        reason: "with a single id, the namespace outside is the engine's own, and its user 0 is the ordinary user who started the engine",
-    },
-    Exception {
         id: "cgroup.self_root",
         rungs: &[],
         ordinary_user: true,
