@@ -28,13 +28,20 @@ use std::ffi::CString;
 /// visible until the sandbox has its own (`user_namespaces(7)`: a fresh proc needs a fully visible one).
 const STAGING: [&str; 5] = ["/tmp", "/run", "/mnt", "/var/tmp", "/srv"];
 
-/// Leaves out the parts of `/proc` that need no cover: what belongs to the host's root, who is mapped in no sandbox, and is
-/// not for everybody is closed already. Found out once, as it is the same in every `/proc` of this kernel.
+/// Leaves out the parts of `/proc` that need no cover: those that this kernel does not have, and those that are closed
+/// already, because they belong to the host's root, who is mapped in no sandbox, and are not for everybody. Found out once,
+/// as it is the same in every `/proc` of a kernel.
 pub(super) fn leave_out_closed(policy: &mut Policy) {
-    let may_be_open =
-        |name: &String| rustix::fs::stat(format!("/proc/{name}")).map_or(true, |stat| stat.st_mode & 0o004 != 0);
-    policy.proc_masked_files.retain(may_be_open);
-    policy.proc_masked_dirs.retain(may_be_open);
+    // One that shows processes only (`subset=pid`) tells nothing about the others.
+    let shows_all = rustix::fs::stat("/proc/meminfo").is_ok();
+    let needs_cover = |name: &String| match rustix::fs::stat(format!("/proc/{name}")) {
+        Ok(stat) => stat.st_mode & 0o004 != 0,
+        Err(Errno::NOENT) => !shows_all,
+        Err(_) => true,
+    };
+    policy.proc_masked_files.retain(needs_cover);
+    policy.proc_masked_dirs.retain(needs_cover);
+    policy.proc_read_only.retain(|name| !shows_all || rustix::fs::stat(format!("/proc/{name}")).is_ok());
 }
 
 pub(super) fn build(create: &Create, policy: &Policy, trees: &[OwnedFd]) -> Result<(), Failure> {
