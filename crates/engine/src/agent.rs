@@ -13,7 +13,7 @@ use computesdk_guest_protocol::packet::PacketError;
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::runtime::Handle;
@@ -32,6 +32,8 @@ pub(crate) struct Agent {
     socket: Socket,
     runtime: Handle,
     next: AtomicU32,
+    /// It has said something.
+    spoke: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -56,6 +58,7 @@ impl Agent {
             socket: Socket::new(socket, runtime)?,
             runtime: runtime.clone(),
             next: AtomicU32::new(1),
+            spoke: AtomicBool::new(false),
             state: Mutex::default(),
         }))
     }
@@ -66,6 +69,7 @@ impl Agent {
         let why = loop {
             match self.socket.receive::<FromAgent>(&mut buffer).await {
                 Ok((message, fds)) => {
+                    self.spoke.store(true, Ordering::Relaxed);
                     if let Err(why) = self.take(message, fds) {
                         break format!("its agent broke the protocol: {why}");
                     }
@@ -119,6 +123,11 @@ impl Agent {
             }
         }
         Ok(())
+    }
+
+    /// Whether it has ever said anything.
+    pub(crate) fn spoke(&self) -> bool {
+        self.spoke.load(Ordering::Relaxed)
     }
 
     /// The sandbox is over: nobody waits for it any longer.

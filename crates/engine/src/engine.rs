@@ -130,7 +130,9 @@ impl Engine {
     ///
     /// # Errors
     /// [`EngineError::Invalid`] for a limit that makes no sense and [`EngineError::NoLimit`] for one that cannot be kept
-    /// here, before anything is made; [`EngineError::Create`] with the step that failed, nothing being left; [`EngineError::HostLost`] if the launcher
+    /// here, before anything is made; [`EngineError::Create`] with the step that failed, nothing being left (the last steps are
+    /// taken while this returns already: if one of them fails, which it does not where it worked before, the first call on
+    /// the sandbox has that error); [`EngineError::HostLost`] if the launcher
     /// is gone.
     pub async fn create(&self, spec: &SandboxSpec) -> Result<Sandbox, EngineError> {
         let inner = &self.inner;

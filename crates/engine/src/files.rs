@@ -247,7 +247,10 @@ impl Sandbox {
     }
 
     async fn ask(&self, ask: Ask) -> Result<(Answer, Option<std::os::fd::OwnedFd>), EngineError> {
-        self.agent()?.ask(ask, Vec::new()).await
+        match self.agent()?.ask(ask, Vec::new()).await {
+            Err(error) => Err(self.explain(error).await),
+            answered => answered,
+        }
     }
 
     async fn ask_done(&self, ask: Ask) -> Result<(), EngineError> {

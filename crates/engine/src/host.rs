@@ -144,13 +144,16 @@ impl Host {
             }),
         };
         if prove {
-            let proved = engine.create(&SandboxSpec::default()).await;
-            match proved {
-                Ok(sandbox) => drop(sandbox.terminate().await),
-                Err(error) => {
-                    engine.shut_down().await;
-                    return Err(error);
-                }
+            let proved = match engine.create(&SandboxSpec::default()).await {
+                Ok(sandbox) => match sandbox.prove().await {
+                    Ok(()) => sandbox.terminate().await.map(drop),
+                    Err(error) => Err(error),
+                },
+                Err(error) => Err(error),
+            };
+            if let Err(error) = proved {
+                engine.shut_down().await;
+                return Err(error);
             }
         }
         Ok(engine)

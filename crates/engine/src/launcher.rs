@@ -156,13 +156,16 @@ impl Launcher {
                     let _ = answer.send(Err(EngineError::Create(failure)));
                 }
             }
-            FromLauncher::Ended { sandbox, status, cpu_micros, readings } => {
+            FromLauncher::Ended { sandbox, status, failure, cpu_micros, readings } => {
                 let shared = self.lock().sandboxes.remove(&sandbox);
                 if let Some(shared) = shared {
                     tracing::debug!(sandbox, status, "a sandbox ended");
                     let mut account = shared.groups.account(&readings);
                     // Without a group to count it: everything that was waited for.
                     account.cpu_time.get_or_insert(Duration::from_micros(cpu_micros));
+                    if let Some(failure) = failure {
+                        shared.failed(failure);
+                    }
                     shared.ended(Some((status, account)), None);
                 }
             }

@@ -11,11 +11,13 @@
 use crate::agent::Agent;
 use crate::cgroup::{Account, Groups, Leaf};
 use crate::engine::Inner;
+use crate::error::describe;
 use crate::exec::{Exec, ExecEnd, ExecSpec, Surroundings};
-use crate::launcher::Launcher;
+use crate::launcher::{Launcher, within};
 use crate::record::Record;
 use crate::stream::{SharedTally, Totals};
 use crate::{EngineError, Limits, Rung};
+use computesdk_guest_protocol::launcher::Failure;
 use std::fmt;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering;
@@ -23,6 +25,9 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
+
+/// How long the launcher may take to say why a first process failed.
+const TOLD_WITHIN: Duration = Duration::from_secs(5);
 
 /// What a sandbox is asked to be.
 #[derive(Debug, Clone, Default)]
@@ -107,6 +112,8 @@ pub(crate) struct Shared {
     pub(crate) groups: Arc<Groups>,
     /// The name of its control groups; empty if it has none.
     group: OnceLock<String>,
+    /// Why its first process did not become the agent.
+    failure: OnceLock<Failure>,
     /// What it used in all, once it has ended.
     account: OnceLock<Account>,
     totals: Arc<Totals>,
@@ -133,6 +140,7 @@ impl Shared {
             range: Mutex::new(range),
             groups: Arc::clone(&engine.groups),
             group: OnceLock::new(),
+            failure: OnceLock::new(),
             account: OnceLock::new(),
             totals: Arc::default(),
             shown: Mutex::default(),
@@ -180,6 +188,11 @@ impl Shared {
         self.runtime.spawn(async move { shared.launcher.kill(shared.number).await });
     }
 
+    /// Its first process did not become the agent.
+    pub(crate) fn failed(&self, failure: Failure) {
+        let _ = self.failure.set(failure);
+    }
+
     /// It is over: its first process ended with this wait status, and its groups said this. Without them, it was lost
     /// for the reason in `lost`.
     pub(crate) fn ended(&self, told: Option<(i32, Account)>, lost: Option<End>) {
@@ -191,6 +204,9 @@ impl Shared {
         let fallback =
             || End::HostLost { reason: String::from("its first process was killed from outside, or failed") };
         let mut cause = self.lock_cause().take().or(lost).unwrap_or_else(fallback);
+        if let (End::HostLost { reason }, Some(failure)) = (&mut cause, self.failure.get()) {
+            *reason = describe(failure);
+        }
         if out_of_memory && matches!(cause, End::HostLost { .. }) {
             cause = End::OutOfMemory;
         }
@@ -260,6 +276,14 @@ impl Sandbox {
         Self { shared, engine, created_at: SystemTime::now(), open_files, lifetime: spec.lifetime }
     }
 
+    /// Returns when its agent has answered.
+    ///
+    /// # Errors
+    /// [`EngineError::Create`] with the step that failed if its first process did not become the agent.
+    pub(crate) async fn prove(&self) -> Result<(), EngineError> {
+        self.stat("/", true).await.map(drop)
+    }
+
     /// When it was made.
     #[must_use]
     pub fn created_at(&self) -> SystemTime {
@@ -302,7 +326,24 @@ impl Sandbox {
             open_files: self.open_files,
             lifetime: self.lifetime,
         };
-        Exec::start(around, record, spec).await
+        match Exec::start(around, record, spec).await {
+            Err(error) => Err(self.explain(error).await),
+            started => started,
+        }
+    }
+
+    /// The error of a call on a sandbox whose first process did not become the agent is why not.
+    pub(crate) async fn explain(&self, error: EngineError) -> EngineError {
+        let never_spoke = self.shared.agent.get().is_some_and(|agent| !agent.spoke());
+        if !(matches!(error, EngineError::Ended(_)) && never_spoke) {
+            return error;
+        }
+        // The launcher tells it together with the end, which is near.
+        let _ = within(self.engine.runtime(), TOLD_WITHIN, self.wait()).await;
+        match self.shared.failure.get() {
+            Some(failure) => EngineError::Create(failure.clone()),
+            None => error,
+        }
     }
 
     /// What it has used so far, or in all.

@@ -163,7 +163,8 @@ pub enum FromLauncher {
     Ready,
     /// [`ToLauncher::Init`] failed; the launcher exits.
     InitFailed(Failure),
-    /// A sandbox is ready; its agent's socket comes with the packet.
+    /// A sandbox is there: its root file system is built, it is in its groups and under its limits. Its agent's socket comes
+    /// with the packet, and can be written to, while the process gives up its privileges and becomes the agent.
     Created {
         /// Its number.
         sandbox: u64,
@@ -185,6 +186,8 @@ pub enum FromLauncher {
         sandbox: u64,
         /// Its wait status, as `waitpid(2)` gives it.
         status: i32,
+        /// What kept it from becoming the agent, if it never did.
+        failure: Option<Failure>,
         /// CPU time of everything in it that was waited for, in microseconds (`getrusage(2)`).
         cpu_micros: u64,
         /// What stood in each of [`Init::readings`]; `None` where it has no such group, or it could not be read.

@@ -95,9 +95,12 @@ pub(crate) fn agent() {
     runtime().block_on(async {
         let engine = Engine::start(place.options()).await.unwrap();
         let neighbour = engine.create(&SandboxSpec::default()).await.unwrap();
+        // An answer of theirs says that there are agents.
+        neighbour.stat("/", true).await.unwrap();
         let others = of_this_name("computesdk-agent");
         for _ in 0..TIMES {
             let sandbox = engine.create(&SandboxSpec::default()).await.unwrap();
+            sandbox.stat("/", true).await.unwrap();
             let users: Vec<_> = (0..3).map(|_| tokio::spawn(use_it(engine.clone(), sandbox.clone()))).collect();
             let agents = of_this_name("computesdk-agent");
             // The parent comes first; programs that are just being started look like their agent.

@@ -92,8 +92,13 @@ async fn retry(engine: &Engine) {
 async fn tell(created: Result<Sandbox, EngineError>) {
     match created {
         Ok(sandbox) => {
+            // The last steps are taken while create returns already.
+            let asked = sandbox.stat("/", true).await;
             let _ = sandbox.terminate().await;
-            say("created");
+            match asked {
+                Ok(_) | Err(EngineError::File(_)) => say("created"),
+                Err(error) => say(&format!("failed: {}", chain(&error))),
+            }
         }
         Err(error) => say(&format!("failed: {}", chain(&error))),
     }

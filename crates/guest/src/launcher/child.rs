@@ -3,7 +3,7 @@
 //! The order matters: identity before anything is created, mounts while there is privilege, then everything that takes
 //! privilege away, the filters last. What fails is written to the status pipe, and the process exits.
 
-use super::create::{Parts, may_set_groups};
+use super::create::{PREPARED, Parts, may_set_groups};
 use super::{rootfs, step};
 use crate::sys;
 use computesdk_guest_protocol::launcher::{Create, Failure, Policy, Privilege};
@@ -82,6 +82,9 @@ fn prepare(create: &Create, policy: &Policy, privilege: Privilege, parts: &Parts
     let program = step("keep the program", rustix::io::fcntl_dupfd_cloexec(parts.program, 16))?;
     let socket = step("keep the agent's socket", rustix::io::fcntl_dupfd_cloexec(parts.socket, 16))?;
     let null = step("open /dev/null", rustix::fs::open(c"/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()))?;
+    // The engine may begin to talk: what is said waits in the socket for the agent. What follows only takes away, and does not
+    // fail where it worked before.
+    step("say that the sandbox is there", rustix::io::write(parts.status, PREPARED))?;
     for number in 0..3 {
         step("point the standard streams at /dev/null", sys::place(&null, number))?;
     }

@@ -3,6 +3,7 @@
 use super::cgroup::Group;
 use super::{Launcher, child, failure, kill, step, wait};
 use crate::sys::{self, Forked};
+use computesdk_guest_protocol::decode;
 use computesdk_guest_protocol::launcher::{Create, Failure, Layer, Privilege};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags};
@@ -11,12 +12,15 @@ use rustix::mount::{OpenTreeFlags, open_tree};
 use rustix::pipe::{PipeFlags, pipe_with};
 use std::fmt::Write as _;
 
+/// What a first process says when its root file system and its groups are in order. No [`Failure`] is one byte long.
+pub(super) const PREPARED: &[u8] = b"p";
+
 /// A sandbox whose first process is still preparing itself.
 pub(super) struct Pending {
     pub(super) sandbox: u64,
     pub(super) pid: i32,
-    /// Holds a [`Failure`], or ends when the agent is exec'd.
-    pub(super) status: OwnedFd,
+    /// What it says.
+    pub(super) status: Status,
     /// The engine's end of the agent's socket.
     pub(super) agent: OwnedFd,
     pub(super) group: Group,
@@ -24,16 +28,48 @@ pub(super) struct Pending {
     pub(super) network: Option<OwnedFd>,
 }
 
-impl Pending {
-    /// What the child said; empty if it said nothing.
-    pub(super) fn read_status(&self) -> Vec<u8> {
-        let mut bytes = vec![0; 4096];
-        match rustix::io::read(&self.status, &mut bytes) {
-            Ok(n) => bytes.truncate(n),
-            Err(_) => bytes.clear(),
+/// The pipe on which a first process says [`PREPARED`] and, at any time, why it failed. It ends when the process becomes the
+/// agent.
+pub(super) struct Status(pub(super) OwnedFd);
+
+/// What was said.
+pub(super) enum Said {
+    Prepared,
+    Failed(Failure),
+    /// Nothing more: it is the agent now, or dead.
+    Over,
+}
+
+impl Status {
+    /// What is there to be read, which may be the end.
+    pub(super) fn read(&self) -> Said {
+        let mut bytes = [0; 4096];
+        let said = match rustix::io::read(&self.0, &mut bytes) {
+            Ok(count) => &bytes[..count],
+            Err(_) => &[],
+        };
+        match said.strip_prefix(PREPARED) {
+            _ if said.is_empty() => Said::Over,
+            Some([]) => Said::Prepared,
+            Some(rest) => Said::Failed(failure_of(rest)),
+            None => Said::Failed(failure_of(said)),
         }
-        bytes
     }
+
+    /// Of one that has ended: why, if it said so.
+    pub(super) fn last_words(&self) -> Option<Failure> {
+        loop {
+            match self.read() {
+                Said::Prepared => {}
+                Said::Failed(failure) => return Some(failure),
+                Said::Over => return None,
+            }
+        }
+    }
+}
+
+fn failure_of(said: &[u8]) -> Failure {
+    decode(said).unwrap_or_else(|_| failure("prepare the sandbox", Errno::IO))
 }
 
 /// What the child gets besides the request.
@@ -86,7 +122,7 @@ impl Launcher {
         }
         group.doors.clear();
         self.hierarchies.clone_from(&create.hierarchies);
-        Ok(Pending { sandbox: create.sandbox, pid, status: status_read, agent: ours, group, network })
+        Ok(Pending { sandbox: create.sandbox, pid, status: Status(status_read), agent: ours, group, network })
     }
 
     /// Gives a new first process its ids and its groups. It builds its root file system while it is moved into them.

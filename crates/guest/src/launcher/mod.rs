@@ -1,9 +1,9 @@
 //! The launcher: makes sandboxes, and outlives none of them.
 //!
 //! ```text
-//!            Create                    maps, idmaps, go                 exec'd
-//! engine ───────────► clone3 ──────────────────────────────► Pending ──────────► Live ──reaped──► Ended
-//!                        └── child: rootfs, limits, filters ────┘ failed: CreateFailed
+//!            Create                 maps, idmaps, go            prepared: Created
+//! engine ───────────► clone3 ──────────────────────────► Pending ────────────────► Live ──reaped──► Ended
+//!                        └── child: rootfs, groups ─────────┘ failed: CreateFailed   └ child: filters, exec of the agent
 //! ```
 //!
 //! One thread, one `poll` loop: several sandboxes can be in the making at once. Guarantees:
@@ -25,8 +25,8 @@ use crate::sys;
 use cgroup::{Group, Groups};
 use computesdk_guest_protocol::launcher::{Failure, FromLauncher, Init, Policy, Privilege, ToLauncher};
 use computesdk_guest_protocol::packet::{Packet, PacketError, receive};
-use computesdk_guest_protocol::{LAUNCHER_AHEAD, PROTOCOL, decode};
-use create::Pending;
+use computesdk_guest_protocol::{LAUNCHER_AHEAD, PROTOCOL};
+use create::{Pending, Said, Status};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
@@ -59,6 +59,8 @@ struct Launcher {
     /// Those of the last sandbox: the next one will most likely need the same.
     hierarchies: Vec<u8>,
     pending: Vec<Pending>,
+    /// First processes that are about to become agents.
+    starting: Vec<(i32, Status)>,
     /// Running sandboxes, by their first processes.
     live: HashMap<i32, Live>,
 }
@@ -68,12 +70,16 @@ struct Live {
     group: Group,
     /// Its network namespace, if that may be used again.
     network: Option<OwnedFd>,
+    /// Why its first process did not become the agent.
+    failure: Option<Failure>,
 }
 
 pub(crate) fn main() -> u8 {
     sys::close_from(3);
     sys::reset_all();
     sys::ignore_broken_pipes();
+    // Each sandbox is a descriptor or two here; what programs may have is set for each sandbox.
+    sys::raise_open_files();
     // Away from the terminal of whoever started the engine: Ctrl-C is the engine's to handle.
     let _ = rustix::process::setsid();
     // And off the directory it was started in, which then can be unmounted.
@@ -136,6 +142,7 @@ fn initialise(
         groups: Groups::new(init.cgroups, init.readings),
         hierarchies: Vec::new(),
         pending: Vec::new(),
+        starting: Vec::new(),
         live: HashMap::new(),
     })
 }
@@ -155,10 +162,11 @@ impl Launcher {
     fn serve(&mut self, exits: &OwnedFd, buffer: &mut Vec<u8>) -> Result<(), PacketError> {
         loop {
             let mut fds = vec![PollFd::new(&self.control, PollFlags::IN), PollFd::new(exits, PollFlags::IN)];
-            fds.extend(self.pending.iter().map(|pending| PollFd::new(&pending.status, PollFlags::IN)));
+            fds.extend(self.pending.iter().map(|pending| PollFd::new(&pending.status.0, PollFlags::IN)));
+            fds.extend(self.starting.iter().map(|(_, status)| PollFd::new(&status.0, PollFlags::IN)));
             // What can be made ahead is made when nothing has happened for a moment: right after a sandbox was made, both
             // its engine and its agent need the processors more.
-            let wants_rest = !self.has_spares() && self.pending.is_empty();
+            let wants_rest = !self.has_spares() && self.pending.is_empty() && self.starting.is_empty();
             match poll(&mut fds, wants_rest.then_some(&QUIET)) {
                 Ok(0) => {
                     drop(fds);
@@ -171,11 +179,14 @@ impl Launcher {
             }
             let ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
             drop(fds);
-            // Last to first, because a settled one is swapped out of the list.
-            for index in (0..self.pending.len()).rev() {
-                if ready[2 + index] {
-                    self.settle(index)?;
-                }
+            // Last to first, because what is done with is swapped out of its list; and those that start first, because the
+            // others join them.
+            let pending = self.pending.len();
+            for index in (0..self.starting.len()).rev().filter(|index| ready[2 + pending + index]) {
+                self.started(index);
+            }
+            for index in (0..pending).rev().filter(|index| ready[2 + index]) {
+                self.settle(index)?;
             }
             if ready[1] {
                 sys::drain_signals(exits);
@@ -222,37 +233,51 @@ impl Launcher {
         Packet::new(message)?.send(self.control, fds)
     }
 
-    /// A pending sandbox's status pipe has something: its failure, or its end because the agent was exec'd.
+    /// A pending sandbox's first process has said something.
     fn settle(&mut self, index: usize) -> Result<(), PacketError> {
         let pending = self.pending.swap_remove(index);
         let sandbox = pending.sandbox;
-        let said = pending.read_status();
-        if said.is_empty() {
-            let created = FromLauncher::Created { sandbox, pid: pending.pid, group: pending.group.name.clone() };
-            let Pending { pid, group, network, agent, .. } = pending;
-            self.live.insert(pid, Live { sandbox, group, network });
-            return self.send(&created, &[agent.as_fd()]);
-        }
+        let failure = match pending.status.read() {
+            Said::Prepared => {
+                let Pending { pid, group, network, agent, status, .. } = pending;
+                let created = FromLauncher::Created { sandbox, pid, group: group.name.clone() };
+                self.live.insert(pid, Live { sandbox, group, network, failure: None });
+                self.starting.push((pid, status));
+                return self.send(&created, &[agent.as_fd()]);
+            }
+            Said::Failed(failure) => failure,
+            Said::Over => failure("prepare the sandbox", Errno::PIPE),
+        };
         // It exits right after it wrote: nothing of it is left when the engine hears of it.
         kill(pending.pid);
         wait(pending.pid);
         self.groups.remove(&pending.group);
-        let failure = decode(&said).unwrap_or_else(|_| failure("prepare the sandbox", Errno::IO));
         self.send(&FromLauncher::CreateFailed { sandbox, failure }, &[])
+    }
+
+    /// A first process that was to become the agent has become it, or says why not. In that case it ends by itself.
+    fn started(&mut self, index: usize) {
+        let (pid, status) = self.starting.swap_remove(index);
+        if let (Some(failure), Some(live)) = (status.last_words(), self.live.get_mut(&pid)) {
+            live.failure = Some(failure);
+        }
     }
 
     /// Reports every sandbox that ended.
     fn reap(&mut self) -> Result<(), PacketError> {
         while let Some(ended) = sys::wait_any() {
-            if let Some(Live { sandbox, group, network }) = self.live.remove(&ended.pid) {
-                let told = self.tell_end(sandbox, &ended, &group);
+            if let Some(index) = self.starting.iter().position(|(pid, _)| *pid == ended.pid) {
+                self.started(index);
+            }
+            if let Some(Live { sandbox, group, network, failure }) = self.live.remove(&ended.pid) {
+                let told = self.tell_end(sandbox, &ended, failure, &group);
                 // After the engine was told: whoever waits for the end does not wait for this. Also if it is gone.
                 self.groups.remove(&group);
                 self.network.give_back(network);
                 told?;
             } else if let Some(index) = self.pending.iter().position(|pending| pending.pid == ended.pid) {
                 let pending = self.pending.swap_remove(index);
-                let failure = decode(&pending.read_status()).unwrap_or_else(|_| Failure {
+                let failure = pending.status.last_words().unwrap_or_else(|| Failure {
                     step: String::from("start the sandbox's first process"),
                     errno: 0,
                     detail: format!("it ended with wait status {:#x}", ended.status),
@@ -264,9 +289,15 @@ impl Launcher {
         Ok(())
     }
 
-    fn tell_end(&self, sandbox: u64, ended: &sys::Ended, group: &Group) -> Result<(), PacketError> {
-        let (status, cpu_micros) = (ended.status, ended.cpu_micros);
-        self.send(&FromLauncher::Ended { sandbox, status, cpu_micros, readings: self.groups.read(group) }, &[])
+    fn tell_end(
+        &self,
+        sandbox: u64,
+        ended: &sys::Ended,
+        failure: Option<Failure>,
+        group: &Group,
+    ) -> Result<(), PacketError> {
+        let (status, cpu_micros, readings) = (ended.status, ended.cpu_micros, self.groups.read(group));
+        self.send(&FromLauncher::Ended { sandbox, status, failure, cpu_micros, readings }, &[])
     }
 
     fn end_all(&mut self) {
@@ -274,7 +305,7 @@ impl Launcher {
         for (pid, Live { sandbox, group, .. }) in std::mem::take(&mut self.live) {
             let ended = wait(pid);
             // An engine that was shut down in order still listens; to one that is gone this is said in vain.
-            let _ = self.tell_end(sandbox, &ended, &group);
+            let _ = self.tell_end(sandbox, &ended, None, &group);
             self.groups.remove(&group);
         }
         for pending in std::mem::take(&mut self.pending) {

@@ -49,6 +49,17 @@ pub(crate) fn set_limit(resource: u32, soft: u64, hard: u64) -> Result<(), Errno
     if unsafe { libc::setrlimit(resource, &raw const limit) } == 0 { Ok(()) } else { Err(last_errno()) }
 }
 
+/// Lets this process have as many open files as it may.
+pub(crate) fn raise_open_files() {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is a valid place for an rlimit.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } == 0 {
+        limit.rlim_cur = limit.rlim_max;
+        // SAFETY: `limit` is a valid rlimit for the duration of the call. If it is refused, fewer will do.
+        unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
+    }
+}
+
 /// Reduces permitted and effective capabilities to `mask`, empties the inheritable set and drops the rest from the
 /// bounding set (`capabilities(7)`).
 pub(crate) fn limit_capabilities(mask: u64) -> Result<(), Errno> {
