@@ -31,14 +31,15 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    pub(crate) fn new(number: u32, tally: Arc<SharedTally>, groups: &Arc<Groups>, group: &str) -> Self {
+    /// `is_first`: nothing has run in the sandbox yet, so nothing can have gone wrong.
+    pub(crate) fn new(number: u32, tally: Arc<SharedTally>, groups: &Arc<Groups>, group: &str, is_first: bool) -> Self {
         Self {
             number,
             leaf: None,
             tally,
             groups: Arc::clone(groups),
             group: group.to_owned(),
-            before: groups.troubles(group),
+            before: if is_first { Account::default() } else { groups.troubles(group) },
             killed: AtomicBool::new(false),
             used: OnceLock::new(),
         }

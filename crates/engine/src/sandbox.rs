@@ -20,7 +20,7 @@ use crate::{EngineError, Limits, Rung};
 use computesdk_guest_protocol::launcher::Failure;
 use std::fmt;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 use tokio::runtime::Handle;
@@ -117,6 +117,8 @@ pub(crate) struct Shared {
     /// What it used in all, once it has ended.
     account: OnceLock<Account>,
     totals: Arc<Totals>,
+    /// A program was started in it.
+    has_run: AtomicBool,
     /// The output of the main program, else of the one that was started last.
     shown: Mutex<Shown>,
 }
@@ -143,6 +145,7 @@ impl Shared {
             failure: OnceLock::new(),
             account: OnceLock::new(),
             totals: Arc::default(),
+            has_run: AtomicBool::new(false),
             shown: Mutex::default(),
         })
     }
@@ -316,7 +319,9 @@ impl Sandbox {
                 shown.tally = Some(Arc::clone(&tally));
             }
         }
-        let record = Record::new(agent.next_number(), tally, &self.shared.groups, self.shared.group());
+        let is_first = !self.shared.has_run.swap(true, Ordering::Relaxed);
+        let (groups, group) = (&self.shared.groups, self.shared.group());
+        let record = Record::new(agent.next_number(), tally, groups, group, is_first);
         let around = Surroundings {
             agent,
             runtime: self.engine.runtime(),
