@@ -7,7 +7,7 @@ use crate::printer::output_failed;
 use crate::signals::Signals;
 use crate::stdio::read_ready;
 use crate::terminal::Terminal;
-use computesdk::{BoxRead, Command, ExitStatus, PtySize, Signal};
+use computesdk::{BoxRead, Command, ExitStatus, PtySize, Signal, Usage};
 use std::io;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -25,6 +25,8 @@ const PIPE: usize = 1 << 20;
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) status: ExitStatus,
+    /// What it used.
+    pub(crate) usage: Usage,
     /// Our standard output was closed before everything was written.
     pub(crate) broken_pipe: bool,
 }
@@ -77,7 +79,9 @@ pub(crate) async fn attach(
         };
         // Nobody could be told that standard error cannot be written.
         drop(stderr);
-        Ok(Ended { status: status?, broken_pipe })
+        // What cannot be asked any more is not told.
+        let usage = command.usage().await.unwrap_or_default();
+        Ok(Ended { status: status?, usage, broken_pipe })
     };
     let mut end = std::pin::pin!(end);
     let mut told: Option<(Signal, Instant)> = None;

@@ -106,6 +106,15 @@ fn json_tells_cause_and_usage() {
 }
 
 #[test]
+fn a_group_that_is_none_is_refused_by_name() {
+    let mut command = common::compute(&["run", "--lang", "sh", "-c", "true"]);
+    let output = command.env("COMPUTESDK_CGROUP", "/there/is/none").output().expect("compute starts");
+    let (code, _, stderr) = parts(&output);
+    assert_eq!(code, Some(125), "{stderr}");
+    assert!(stderr.contains("invalid `COMPUTESDK_CGROUP`: /there/is/none is no control group"), "{stderr}");
+}
+
+#[test]
 fn what_detaches_itself_ends_with_its_time() {
     if !limits_are_kept() {
         return;

@@ -52,6 +52,7 @@ impl Host {
         let launcher = guest::program(guest::LAUNCHER, &cache_dir)?;
         let agent = guest::program(guest::AGENT, &cache_dir)?;
         let places = cgroup::find(options.cgroup.as_deref());
+        cgroup::check(options.cgroup.as_deref(), &places)?;
         Ok(Self { launcher, agent, state_dir, cache_dir, boot_id, places, options })
     }
 

@@ -103,7 +103,7 @@ pub(crate) fn terminal_of(command: computesdk::RunCommand<'_>) -> computesdk::Ru
 async fn explain(ended: &Ended, args: &RunArgs, program: &Program, sandbox: &Sandbox, printer: Printer) {
     let limits = &args.sandbox.limits;
     // What cannot be asked any more is not told.
-    let usage = sandbox.usage().await.unwrap_or_default();
+    let usage = together(sandbox.usage().await.unwrap_or_default(), &ended.usage);
     let at = |limit: Option<u64>| limit.map(|bytes| format!(" at {}", size::show(bytes))).unwrap_or_default();
     let what = match ended.status.cause {
         ExitCause::TimedOut => {
@@ -145,6 +145,13 @@ async fn explain(ended: &Ended, args: &RunArgs, program: &Program, sandbox: &San
     printer.note(&format!("{what}{}", account(&usage)));
 }
 
+/// What the whole sandbox used; where that is not known, what the program did.
+fn together(mut usage: Usage, of_program: &Usage) -> Usage {
+    usage.peak_memory_bytes = usage.peak_memory_bytes.or(of_program.peak_memory_bytes);
+    usage.cpu_time = usage.cpu_time.or(of_program.cpu_time);
+    usage
+}
+
 /// ` (peak 256 MiB, 0.31 s CPU, 12 bytes of output)`, as far as it is known.
 fn account(usage: &Usage) -> String {
     let mut parts = Vec::new();
@@ -165,7 +172,7 @@ struct Report<'a> {
     sandbox_id: &'a str,
     provider: &'a str,
     isolation: Option<&'a str>,
-    /// Of the whole sandbox where that is known, else of the program.
+    /// See [`together`].
     usage: Usage,
     /// `cause`, with `signal` or `reason` where it has one.
     #[serde(flatten)]
@@ -196,7 +203,7 @@ async fn report(
         sandbox_id: info.id.as_str(),
         provider: &info.provider,
         isolation: info.isolation.as_deref(),
-        usage: Usage::clone(&info.usage),
+        usage: together(info.usage, &ended.usage),
         cause,
     };
     Ok(serde_json::to_string(&report).map_err(failed)?)

@@ -9,6 +9,7 @@
 //! --scope -p Delegate=yes`, or by an administrator's `mkdir` and `chown`.
 
 use super::{Controller, Hierarchy, Version};
+use crate::EngineError;
 use rustix::fs::Access;
 use std::path::{Path, PathBuf};
 
@@ -32,8 +33,25 @@ impl Places {
 pub(crate) fn find(chosen: Option<&Path>) -> Places {
     let read = |path| std::fs::read_to_string(path).unwrap_or_default();
     let (mounts, own) = (read("/proc/self/mountinfo"), read("/proc/self/cgroup"));
-    let named = std::env::var_os(VARIABLE).filter(|name| !name.is_empty()).map(PathBuf::from);
-    find_in(&mounts, &own, chosen.map(Path::to_path_buf).or(named).as_deref())
+    find_in(&mounts, &own, chosen.map(Path::to_path_buf).or_else(named).as_deref())
+}
+
+fn named() -> Option<PathBuf> {
+    std::env::var_os(VARIABLE).filter(|name| !name.is_empty()).map(PathBuf::from)
+}
+
+/// Refuses a group that was named and is none, or not this user's: whoever names one relies on it.
+pub(crate) fn check(chosen: Option<&Path>, found: &Places) -> Result<(), EngineError> {
+    let (field, group) = match (chosen, named()) {
+        (Some(chosen), _) => ("cgroup", chosen.to_path_buf()),
+        (None, Some(named)) => (VARIABLE, named),
+        (None, None) => return Ok(()),
+    };
+    if !found.hierarchies.is_empty() {
+        return Ok(());
+    }
+    let problem = format!("{} is no control group in which this user can make others", group.display());
+    Err(EngineError::Invalid { field, problem })
 }
 
 /// A mounted hierarchy.

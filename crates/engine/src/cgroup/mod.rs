@@ -21,7 +21,7 @@ mod leaf;
 mod tests;
 
 pub(crate) use clear::clear;
-pub(crate) use find::{Places, advice, find};
+pub(crate) use find::{Places, advice, check, find};
 pub(crate) use layout::Account;
 pub(crate) use leaf::Leaf;
 
