@@ -104,6 +104,9 @@ pub struct Capabilities {
     pub network: NetworkModes,
     /// Limits.
     pub limits: Limits,
+    /// What to do about a limit that cannot be kept, if something can be done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limits_hint: Option<String>,
     /// Less isolation when the caller asks for it.
     pub degraded_isolation: bool,
 }
@@ -139,6 +142,7 @@ impl Capabilities {
                 idle_timeout: false,
                 exec_timeout: false,
             },
+            limits_hint: None,
             degraded_isolation: false,
         }
     }
@@ -175,12 +179,15 @@ impl Capabilities {
         ];
         match asked.into_iter().find(|(_, wanted, kept)| *wanted && !*kept) {
             None => Ok(()),
-            Some((option, ..)) => Err(Error::unsupported(
-                "sandbox.create",
-                option,
-                format_args!("the {} provider cannot keep it; nothing was created", self.provider),
-            )
-            .with_provider(self.provider)),
+            Some((option, ..)) => {
+                let why = format_args!("the {} provider cannot keep it; nothing was created", self.provider);
+                let error = Error::unsupported("sandbox.create", option, why).with_provider(self.provider);
+                let is_limit = ["memory", "cpu", "pids", "disk", "max_open_files"].contains(&option);
+                Err(match &self.limits_hint {
+                    Some(hint) if is_limit => error.with_hint(hint),
+                    _ => error,
+                })
+            }
         }
     }
 }
@@ -197,7 +204,9 @@ mod tests {
         options.resources.memory_bytes = Some(1 << 20);
         let error = nothing.check(&options).unwrap_err();
         assert_eq!(error.kind(), crate::ErrorKind::Unsupported);
-        assert_eq!(error.context_value("option"), Some("memory"));
+        assert_eq!((error.context_value("option"), error.hint()), (Some("memory"), None));
+        let hinting = Capabilities { limits_hint: Some("ask for a group".into()), ..nothing.clone() };
+        assert_eq!(hinting.check(&options).unwrap_err().hint(), Some("ask for a group"));
 
         let options = CreateOptions { network: Some(Network::Egress), ..Default::default() };
         assert!(nothing.check(&options).unwrap_err().to_string().contains("network=egress"));

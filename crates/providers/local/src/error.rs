@@ -38,7 +38,7 @@ pub(crate) fn create_error(error: EngineError) -> Error {
 }
 
 /// A limit that this machine or this user cannot keep.
-pub(crate) fn no_limit(limit: &str, advice: Option<String>) -> Error {
+fn no_limit(limit: &str, advice: Option<String>) -> Error {
     let why = "no control group for it can be made here; nothing was created";
     let error = Error::unsupported("sandbox.create", limit, why).with_provider(NAME);
     match advice {

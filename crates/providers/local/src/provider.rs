@@ -1,7 +1,7 @@
 //! The provider: its engine, and the sandboxes it knows.
 
 use crate::LocalConfig;
-use crate::error::{NAME, create_error, no_limit};
+use crate::error::{NAME, create_error};
 use crate::sandbox::{DEFAULT_CWD, LocalSandbox, Settings};
 use computesdk_core::{
     Capabilities, CreateOptions, Error, ErrorKind, ExecOptions, FilesystemSupport, Isolation, Limits, ListFilter,
@@ -96,20 +96,6 @@ impl Local {
 
     fn kept_limits(&self) -> &KeptLimits {
         self.limits.get_or_init(|| Engine::will_keep(&self.config.engine_options(false)))
-    }
-
-    /// Refuses a limit that this machine cannot keep, with what to do about it.
-    fn check_limits(&self, asked: &Resources) -> Result<()> {
-        let kept = self.kept_limits();
-        let asked = [
-            ("memory", asked.memory_bytes.is_some(), kept.memory),
-            ("cpu", asked.cpus.is_some(), kept.cpus),
-            ("pids", asked.pids.is_some(), kept.pids),
-        ];
-        match asked.into_iter().find(|(_, wanted, kept)| *wanted && !*kept) {
-            Some((limit, ..)) => Err(no_limit(limit, kept.advice.clone())),
-            None => Ok(()),
-        }
     }
 
     fn known(&self) -> std::sync::MutexGuard<'_, Known> {
@@ -333,12 +319,12 @@ impl Provider for Local {
             exec_timeout: true,
             ..capabilities.limits
         };
+        capabilities.limits_hint.clone_from(&kept.advice);
         capabilities.degraded_isolation = true;
         capabilities
     }
 
     async fn create(&self, options: CreateOptions) -> Result<Arc<dyn Sandbox>> {
-        self.check_limits(&options.resources)?;
         self.capabilities().check(&options)?;
         if let Some(id) = &options.sandbox_id {
             return self.get(id).await?.ok_or_else(|| {
