@@ -29,6 +29,9 @@ use tokio::sync::watch;
 /// How long the launcher may take to say why a first process failed.
 const TOLD_WITHIN: Duration = Duration::from_secs(5);
 
+/// How long the end of a killed sandbox may take, on a very busy machine.
+const ENDED_WITHIN: Duration = Duration::from_secs(60);
+
 /// What a sandbox is asked to be.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
@@ -391,14 +394,16 @@ impl Sandbox {
     /// Ends it, with everything in it, and returns when nothing of it runs any more. Doing so again is fine.
     ///
     /// # Errors
-    /// [`EngineError::Forked`] in a fork of the process that made it.
+    /// [`EngineError::Forked`] in a fork of the process that made it; [`EngineError::NoAnswer`] if the kernel has not let go
+    /// of its processes within a minute.
     pub async fn terminate(&self) -> Result<End, EngineError> {
         self.engine.check_process()?;
         if self.ended().is_none() {
             self.shared.will_end(End::Terminated);
             self.shared.launcher.kill(self.shared.number).await;
         }
-        self.wait().await
+        let ended = within(self.engine.runtime(), ENDED_WITHIN, self.wait()).await;
+        ended.unwrap_or(Err(EngineError::NoAnswer(ENDED_WITHIN)))
     }
 
     /// Asks for its end without waiting: for destructors and cancelled futures.
