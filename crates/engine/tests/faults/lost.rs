@@ -1,7 +1,7 @@
 //! `kill -9` of the launcher and of agents, while calls are under way: each ends, with an error that says so.
 
 use crate::leftovers::{Before, descendants};
-use crate::support::{Moments, Place, finish, runtime, spec, within};
+use crate::support::{Moments, Place, eventually, finish, runtime, spec, within};
 use computesdk_engine::{End, Engine, EngineError, ExecEnd, Open, Sandbox, SandboxSpec};
 use rustix::process::{Pid, Signal, kill_process};
 use std::time::Duration;
@@ -18,6 +18,21 @@ fn of_this_name(name: &str) -> Vec<Pid> {
         })
         .filter_map(|(pid, _)| Pid::from_raw(pid.cast_signed()))
         .collect()
+}
+
+/// The launcher: a child of this process. A first process that is not the agent yet is a fork of it and looks like it, and the
+/// launcher of an engine that was shut down may take a moment to be gone.
+fn own_launcher() -> Pid {
+    let is_child = |pid: &Pid| {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())).unwrap_or_default();
+        status.lines().any(|line| line == format!("PPid:\t{}", std::process::id()))
+    };
+    let mut found = Vec::new();
+    eventually("there is one launcher", || {
+        found = of_this_name("computesdk-launcher").into_iter().filter(is_child).collect();
+        if found.len() == 1 { Ok(()) } else { Err(format!("{found:?}")) }
+    });
+    found[0]
 }
 
 /// Calls of every kind, again and again, until one fails; returns its error.
@@ -66,7 +81,7 @@ pub(crate) fn launcher() {
                     }
                 }
             });
-            let [launcher] = of_this_name("computesdk-launcher")[..] else { panic!("one launcher") };
+            let launcher = own_launcher();
             tokio::time::sleep(moments.next(Duration::from_millis(20))).await;
             kill_process(launcher, Signal::KILL).unwrap();
             let end = within("the sandbox's end", sandbox.wait()).await.unwrap();
