@@ -98,12 +98,17 @@ pub struct Capabilities {
     pub snapshots: bool,
     /// Published ports.
     pub ports: bool,
+    /// Lists of who may use published ports.
+    pub inbound: bool,
     /// GPUs.
     pub gpu: bool,
     /// Network policies.
     pub network: NetworkModes,
     /// Limits.
     pub limits: Limits,
+    /// What to do about a network policy that cannot be kept, if something can be done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network_hint: Option<String>,
     /// What to do about a limit that cannot be kept, if something can be done.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limits_hint: Option<String>,
@@ -130,6 +135,7 @@ impl Capabilities {
             images: false,
             snapshots: false,
             ports: false,
+            inbound: false,
             gpu: false,
             network: NetworkModes { none: false, egress: false, cidr: false, domain: false },
             limits: Limits {
@@ -142,6 +148,7 @@ impl Capabilities {
                 idle_timeout: false,
                 exec_timeout: false,
             },
+            network_hint: None,
             limits_hint: None,
             degraded_isolation: false,
         }
@@ -159,6 +166,7 @@ impl Capabilities {
             ("command", options.command.is_some(), self.command),
             ("image", options.image.is_some(), self.images),
             ("snapshot", options.snapshot.is_some(), self.snapshots),
+            ("inbound", options.inbound.is_some(), self.inbound),
             ("ports", !options.ports.is_empty(), self.ports),
             ("files", !options.files.is_empty(), self.filesystem != FilesystemSupport::None),
             ("timeout", options.timeout.is_some(), self.limits.timeout),
@@ -183,8 +191,9 @@ impl Capabilities {
                 let why = format_args!("the {} provider cannot keep it; nothing was created", self.provider);
                 let error = Error::unsupported("sandbox.create", option, why).with_provider(self.provider);
                 let is_limit = ["memory", "cpu", "pids", "disk", "max_open_files"].contains(&option);
-                Err(match &self.limits_hint {
-                    Some(hint) if is_limit => error.with_hint(hint),
+                Err(match (&self.limits_hint, &self.network_hint) {
+                    (Some(hint), _) if is_limit => error.with_hint(hint),
+                    (_, Some(hint)) if option.starts_with("network=") => error.with_hint(hint),
                     _ => error,
                 })
             }

@@ -7,6 +7,7 @@
 //! * [`provider`]: the traits [`Provider`], [`Sandbox`], [`Process`], [`Files`].
 //! * [`options`]: what a caller may ask for. [`capability`]: what a provider can keep, as data. Asking for more is
 //!   refused by [`Capabilities::check`] *before* anything is created, naming the option.
+//! * [`network`]: what a sandbox may reach, and how its ports are reached. [`event`]: what happened to it.
 //! * [`usage`]: what they used. [`status`]: how processes and sandboxes end. A command's failure is data; only our own failures are errors.
 //! * [`error`]: the one error type, with a kind, the operation, context and its cause.
 //!
@@ -14,8 +15,10 @@
 
 pub mod capability;
 pub mod error;
+pub mod event;
 pub mod files;
 pub mod id;
+pub mod network;
 pub mod options;
 pub mod provider;
 pub mod runtime;
@@ -26,10 +29,14 @@ pub mod usage;
 pub use async_trait::async_trait;
 pub use capability::{Capabilities, FilesystemSupport, Limits, NetworkModes, Reconnect};
 pub use error::{Error, ErrorKind, Result};
+pub use event::{Event, EventKind, EventStream, NetworkEvent, NetworkProtocol, Verdict};
 pub use files::{DirEntry, FileKind, FileStat, OpenMode, WatchEvent, WatchKind};
 pub use id::{ProcessId, SandboxId};
-pub use options::{CreateOptions, ExecOptions, FileUpload, Isolation, ListFilter, Network, PtySize, Resources, Stdio};
-pub use provider::{BoxRead, BoxWrite, File, Files, IntoProvider, Process, Provider, Sandbox, WatchStream};
+pub use network::{HostPort, Network, ParseNetworkError, Tunnel};
+pub use options::{CreateOptions, ExecOptions, FileUpload, Isolation, ListFilter, PtySize, Resources, Stdio};
+pub use provider::{
+    BoxRead, BoxStream, BoxWrite, ByteStream, File, Files, IntoProvider, Process, Provider, Sandbox, WatchStream,
+};
 pub use runtime::Runtime;
 pub use status::{EndCause, ExitCause, ExitStatus, SandboxInfo, SandboxStatus, Signal, StartFailure};
 pub use usage::Usage;

@@ -4,37 +4,10 @@
 //! refused by [`Capabilities::check`](crate::Capabilities::check) before anything is made; none is ever dropped in
 //! silence.
 
-use crate::{ProcessId, Runtime, SandboxId};
+use crate::{Network, ProcessId, Runtime, SandboxId};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
-
-/// What the sandbox may reach over the network.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Network {
-    /// Nothing but its own loopback.
-    None,
-    /// The internet, but no private address.
-    Egress,
-    /// These address ranges only, in CIDR notation.
-    Cidr(Vec<String>),
-    /// These host names only.
-    Domain(Vec<String>),
-}
-
-impl Network {
-    /// The word for it on the command line: `none`, `egress`, `cidr`, `domain`.
-    #[must_use]
-    pub const fn mode(&self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Egress => "egress",
-            Self::Cidr(_) => "cidr",
-            Self::Domain(_) => "domain",
-        }
-    }
-}
 
 /// How much isolation the caller insists on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -127,10 +100,13 @@ pub struct CreateOptions {
     pub image: Option<String>,
     /// A snapshot to start from.
     pub snapshot: Option<String>,
-    /// Network policy. Default: the provider's own, none at all on `local`.
+    /// What it may reach. Default: the provider's own, [`Network::Egress`] on `local`.
     pub network: Option<Network>,
-    /// Ports to publish.
+    /// Ports to publish: each gets a [`Tunnel`](crate::Tunnel).
     pub ports: Vec<u16>,
+    /// Who may use the published ports, as address ranges in CIDR notation. Default: everybody who reaches them, which is
+    /// this machine alone on `local` unless its configuration says otherwise.
+    pub inbound: Option<Vec<String>>,
     /// Limits and devices.
     pub resources: Resources,
     /// How much isolation to insist on.
@@ -154,6 +130,7 @@ impl fmt::Debug for CreateOptions {
             .field("snapshot", &self.snapshot)
             .field("network", &self.network)
             .field("ports", &self.ports)
+            .field("inbound", &self.inbound)
             .field("resources", &self.resources)
             .field("isolation", &self.isolation)
             .finish()

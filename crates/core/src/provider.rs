@@ -10,8 +10,8 @@
 //! only `terminate` (or a timeout, or the end of the process that owns the engine) ends a sandbox.
 
 use crate::{
-    Capabilities, CreateOptions, DirEntry, EndCause, ExecOptions, ExitStatus, FileStat, ListFilter, OpenMode,
-    ProcessId, PtySize, Result, SandboxId, SandboxInfo, Signal, Usage, WatchEvent,
+    Capabilities, CreateOptions, DirEntry, EndCause, EventStream, ExecOptions, ExitStatus, FileStat, ListFilter,
+    Network, OpenMode, ProcessId, PtySize, Result, SandboxId, SandboxInfo, Signal, Tunnel, Usage, WatchEvent,
 };
 use async_trait::async_trait;
 use std::collections::BTreeMap;
@@ -21,6 +21,8 @@ use tokio::io::{AsyncRead, AsyncSeek, AsyncWrite};
 
 /// A stream that is read.
 pub type BoxRead = Box<dyn AsyncRead + Send + Unpin>;
+/// A connection: both directions, each with an end of its own. Shutting it down is the other side's end of file.
+pub type BoxStream = Box<dyn ByteStream>;
 /// A stream that is written; shutting it down is the reader's end of file.
 pub type BoxWrite = Box<dyn AsyncWrite + Send + Unpin>;
 
@@ -106,6 +108,39 @@ pub trait Sandbox: Send + Sync + fmt::Debug {
     /// If the provider could not be asked.
     async fn terminate(&self) -> Result<()>;
 
+    /// Publishes a port: opens a tunnel to it, or returns the one there is. Nothing has to listen there yet.
+    ///
+    /// # Errors
+    /// `Unsupported` if the provider publishes none, or none after create; `InvalidArgument` for port 0; `NotFound` if the
+    /// sandbox has ended.
+    async fn publish(&self, port: u16) -> Result<Tunnel>;
+
+    /// The published ports, in ascending order; none once it has ended.
+    ///
+    /// # Errors
+    /// If the provider could not be asked.
+    async fn tunnels(&self) -> Result<Vec<Tunnel>>;
+
+    /// Connects to a TCP port on the sandbox's own loopback, published or not.
+    ///
+    /// # Errors
+    /// `Unavailable` if nothing listens there; `Unsupported` if the provider has no such way; `NotFound` if the sandbox has
+    /// ended.
+    async fn connect(&self, port: u16) -> Result<BoxStream>;
+
+    /// Changes what it may reach, from now on. Connections that the new policy does not allow are cut.
+    ///
+    /// # Errors
+    /// `Unsupported` if the provider cannot keep the policy, or not any more; `InvalidArgument` for one that makes no sense;
+    /// `NotFound` if the sandbox has ended.
+    async fn set_network(&self, network: Network) -> Result<()>;
+
+    /// What happened to it, from its creation on as far as that is remembered, and what will happen.
+    ///
+    /// # Errors
+    /// If the provider could not be asked.
+    async fn events(&self) -> Result<Box<dyn EventStream>>;
+
     /// Replaces its metadata.
     ///
     /// # Errors
@@ -152,6 +187,11 @@ pub trait Process: Send + Sync + fmt::Debug {
     /// If the provider could not be asked.
     async fn usage(&self) -> Result<Usage>;
 }
+
+/// What a [`BoxStream`] is made of.
+pub trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for T {}
 
 /// An open file; positions and lengths are bytes.
 pub trait File: AsyncRead + AsyncWrite + AsyncSeek + Send + Unpin {}

@@ -1,0 +1,1 @@
+//! What a sandbox may reach over the network, decided and carried out outside of it.

@@ -1,0 +1,1 @@
+//! Local addresses for the ports of sandboxes.
