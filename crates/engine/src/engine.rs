@@ -13,6 +13,7 @@ use crate::launcher::Launcher;
 use crate::rung::{Attempt, PrivilegeName};
 use crate::sandbox::Shared;
 use crate::stream::{Drains, Store};
+use crate::network::{Networks, WayOut};
 use crate::{EngineError, KeptLimits, Rung, Sandbox, SandboxSpec, ids, rung};
 use computesdk_guest_protocol::launcher::{Create, Layer, OwnedDir};
 use std::fmt;
@@ -47,6 +48,8 @@ pub struct EngineOptions {
     /// Most bytes of one stream that are set aside while nobody reads it; a program that writes more then waits. At
     /// least 1 MiB, which stays in memory; the rest goes to a nameless file below `state_dir`. Default: 1 GiB.
     pub unread_output_bytes: Option<u64>,
+    /// How sandboxes get out, if they may. Default: the best way that the kernel offers.
+    pub way_out: WayOut,
 }
 
 /// A running engine. Clones are handles of the same one.
@@ -70,6 +73,7 @@ pub(crate) struct Inner {
     pub(crate) stop: Mutex<Option<oneshot::Sender<()>>>,
     pub(crate) stopped: watch::Receiver<bool>,
     pub(crate) groups: Arc<Groups>,
+    pub(crate) networks: Networks,
     pub(crate) drains: Arc<Drains>,
     pub(crate) store: Store,
 }
@@ -143,6 +147,7 @@ impl Engine {
         inner.journal.will_create(number)?;
         let (ids, range) = inner.ids()?;
         let shared = Shared::new(number, inner, range);
+        let outlet = inner.networks.outlet(&spec.network);
         let create = Create {
             sandbox: number,
             hostname: HOSTNAME.to_owned(),
@@ -152,10 +157,16 @@ impl Engine {
             disk_bytes: spec.limits.disk_bytes.unwrap_or(0),
             hierarchies: plan.hierarchies,
             limits: plan.limits,
+            outlet,
             open_files: spec.limits.open_files.unwrap_or(0),
             without_proc: inner.attempt.without_proc,
         };
-        let fresh = inner.launcher.create(&shared, create).await?;
+        let mut fresh = inner.launcher.create(&shared, create).await?;
+        let hooks = fresh.hooks();
+        if let Some(shared) = fresh.shared() {
+            // If this fails, the sandbox ends with `fresh`.
+            shared.begin_network(&inner.networks, outlet, hooks, spec.network.clone())?;
+        }
         fresh
             .take()
             .map(|shared| Sandbox::new(shared, Arc::clone(inner), spec))

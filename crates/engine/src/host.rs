@@ -12,7 +12,8 @@ use crate::journal::{self, Journal};
 use crate::launcher::{Launcher, Spawned};
 use crate::rung::{Attempt, PrivilegeName, Subordinate};
 use crate::stream::{DEFAULT_CAP, Drains, Store, check_cap};
-use crate::{EngineError, KeptLimits, RungFailure, SandboxSpec, directories, guest, policy, rung};
+use crate::network::{self, Networks};
+use crate::{EngineError, KeptLimits, NetworkPolicy, RungFailure, SandboxSpec, directories, guest, policy, rung};
 use computesdk_guest_protocol::PROTOCOL;
 use computesdk_guest_protocol::launcher::Init;
 use std::os::fd::OwnedFd;
@@ -117,7 +118,7 @@ impl Host {
             Ok(init) => self.launch(spawned, init, &journal, &groups).await,
             Err(error) => Err(error),
         };
-        let (thread, launcher) = match started {
+        let (thread, launcher, networks) = match started {
             Ok(started) => started,
             Err(error) => {
                 groups.clear();
@@ -129,6 +130,7 @@ impl Host {
         let engine = Engine {
             inner: Arc::new(Inner {
                 groups,
+                networks,
                 drains: Drains::start(&thread.runtime),
                 store: Store { dir: journal.dir().to_path_buf(), cap },
                 process: std::process::id(),
@@ -145,7 +147,9 @@ impl Host {
             }),
         };
         if prove {
-            let proved = match engine.create(&SandboxSpec::default()).await {
+            // With the way out that has been made ahead.
+            let spec = SandboxSpec { network: NetworkPolicy::Internet, ..SandboxSpec::default() };
+            let proved = match engine.create(&spec).await {
                 Ok(sandbox) => match sandbox.prove().await {
                     Ok(()) => sandbox.terminate().await.map(drop),
                     Err(error) => Err(error),
@@ -166,7 +170,7 @@ impl Host {
         init: Init,
         journal: &Arc<Journal>,
         groups: &Arc<Groups>,
-    ) -> Result<(Thread, Arc<Launcher>), EngineError> {
+    ) -> Result<(Thread, Arc<Launcher>, Networks), EngineError> {
         // It has made nothing yet that would outlive it: its end follows from the end of this process.
         if let Some(pid) = spawned.id() {
             journal.process(pid)?;
@@ -177,12 +181,14 @@ impl Host {
             journal::reap(&state_dir, &boot_id);
         })?;
         let agent = self.agent.try_clone().map_err(EngineError::host("copy the agent's descriptor"))?;
-        let (launcher, child) = Launcher::begin(spawned, init, agent, &thread.runtime).await?;
+        let asked = init.outlet;
+        let (launcher, child, lack) = Launcher::begin(spawned, init, agent, &thread.runtime).await?;
+        let networks = Networks::new(asked, lack.as_ref());
         let serving = thread.runtime.spawn(Arc::clone(&launcher).serve(thread.runtime.clone()));
         let (journal, groups) = (Arc::clone(journal), Arc::clone(groups));
         let teardown = Teardown { launcher: Arc::clone(&launcher), child, journal, groups, serving };
         let _ = hand_over.send(teardown);
-        Ok((thread, launcher))
+        Ok((thread, launcher, networks))
     }
 
     fn init(&self, attempt: &Attempt, journal: &Journal, groups: &Groups) -> Result<Init, EngineError> {
@@ -202,6 +208,7 @@ impl Host {
             journal: bytes(journal.path()),
             cgroups: groups.wire_dirs(),
             readings: groups.readings(),
+            outlet: network::wanted(self.options.way_out),
             policy: policy::policy()?,
         })
     }

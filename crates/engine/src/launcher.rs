@@ -12,7 +12,8 @@ use crate::error::describe;
 use crate::sandbox::Shared;
 use crate::socket::Socket;
 use crate::{End, EngineError};
-use computesdk_guest_protocol::launcher::{Create, FromLauncher, Init, Privilege, ToLauncher};
+use computesdk_guest_protocol::launcher::{Create, Failure, FromLauncher, Init, Privilege, ToLauncher};
+use computesdk_guest_protocol::outlet::Outlet;
 use computesdk_guest_protocol::packet::PacketError;
 use computesdk_guest_protocol::{LAUNCHER_AHEAD, LAUNCHER_ARG0};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
@@ -33,6 +34,9 @@ const READY_WITHIN: Duration = Duration::from_secs(20);
 /// How long making a sandbox may take, on a very busy machine.
 const CREATED_WITHIN: Duration = Duration::from_secs(60);
 
+/// How long setting a way out up may take.
+const OPENED_WITHIN: Duration = Duration::from_secs(20);
+
 /// A launcher that is ready.
 #[derive(Debug)]
 pub(crate) struct Launcher {
@@ -45,6 +49,7 @@ pub(crate) struct Launcher {
 #[derive(Debug, Default)]
 struct State {
     waiting: HashMap<u64, Waiting>,
+    opening: HashMap<u64, oneshot::Sender<Result<Vec<OwnedFd>, EngineError>>>,
     sandboxes: HashMap<u64, Arc<Shared>>,
     lost: Option<String>,
 }
@@ -55,19 +60,30 @@ struct Waiting {
     answer: oneshot::Sender<Result<Fresh, EngineError>>,
 }
 
-/// A sandbox that nobody has yet; dropping it ends it.
+/// A sandbox that nobody has yet, with the hooks of its way out; dropping it ends it.
 #[derive(Debug)]
-pub(crate) struct Fresh(Option<Arc<Shared>>);
+pub(crate) struct Fresh {
+    shared: Option<Arc<Shared>>,
+    hooks: Vec<OwnedFd>,
+}
 
 impl Fresh {
+    pub(crate) fn shared(&self) -> Option<&Arc<Shared>> {
+        self.shared.as_ref()
+    }
+
+    pub(crate) fn hooks(&mut self) -> Vec<OwnedFd> {
+        std::mem::take(&mut self.hooks)
+    }
+
     pub(crate) fn take(mut self) -> Option<Arc<Shared>> {
-        self.0.take()
+        self.shared.take()
     }
 }
 
 impl Drop for Fresh {
     fn drop(&mut self) {
-        if let Some(shared) = self.0.take() {
+        if let Some(shared) = self.shared.take() {
             shared.end(End::Terminated);
         }
     }
@@ -80,7 +96,7 @@ impl Launcher {
         init: Init,
         agent: OwnedFd,
         runtime: &Handle,
-    ) -> Result<(Arc<Self>, Child), EngineError> {
+    ) -> Result<(Arc<Self>, Child, Option<Failure>), EngineError> {
         let gone = || EngineError::HostLost(String::from("the launcher was taken by somebody else"));
         let socket = spawned.socket.take().ok_or_else(gone)?;
         let socket = Socket::new(socket, runtime).map_err(EngineError::host("register the launcher's socket"))?;
@@ -91,10 +107,10 @@ impl Launcher {
         };
         // The caller may be on any runtime, or one without timers: the deadline is kept on ours.
         match within(runtime, READY_WITHIN, answer).await {
-            Some(Ok((FromLauncher::Ready, _))) => {
+            Some(Ok((FromLauncher::Ready { outlet }, _))) => {
                 let child = spawned.child.take().ok_or_else(gone)?;
                 let (runtime, state, in_order) = (runtime.clone(), Mutex::default(), AtomicBool::new(false));
-                Ok((Arc::new(Self { socket, runtime, state, in_order }), child))
+                Ok((Arc::new(Self { socket, runtime, state, in_order }), child, outlet))
             }
             Some(Ok((FromLauncher::InitFailed(failure), _))) => Err(EngineError::Create(failure)),
             Some(Ok(_)) => Err(EngineError::HostLost(String::from("the launcher spoke out of turn"))),
@@ -127,7 +143,7 @@ impl Launcher {
         }
     }
 
-    fn take(self: &Arc<Self>, message: FromLauncher, mut fds: Vec<OwnedFd>, runtime: &Handle) {
+    fn take(self: &Arc<Self>, message: FromLauncher, fds: Vec<OwnedFd>, runtime: &Handle) {
         match message {
             FromLauncher::Created { sandbox, pid, group } => {
                 let Some(Waiting { shared, answer }) = self.lock().waiting.remove(&sandbox) else {
@@ -137,8 +153,10 @@ impl Launcher {
                     return;
                 };
                 self.lock().sandboxes.insert(sandbox, Arc::clone(&shared));
-                let fresh = Fresh(Some(Arc::clone(&shared)));
-                let result = match fds.pop() {
+                let mut fds = fds.into_iter();
+                let socket = fds.next();
+                let fresh = Fresh { shared: Some(Arc::clone(&shared)), hooks: fds.collect() };
+                let result = match socket {
                     Some(socket) => shared.attach(socket, pid, group, runtime).map(|()| fresh),
                     // The kernel could not place it: the sandbox itself is fine, and is ended with its `Fresh`.
                     None => {
@@ -157,7 +175,11 @@ impl Launcher {
                 }
             }
             FromLauncher::Ended { sandbox, status, failure, cpu_micros, readings } => {
-                let shared = self.lock().sandboxes.remove(&sandbox);
+                let shared = {
+                    let mut state = self.lock();
+                    state.opening.remove(&sandbox);
+                    state.sandboxes.remove(&sandbox)
+                };
                 if let Some(shared) = shared {
                     tracing::debug!(sandbox, status, "a sandbox ended");
                     let mut account = shared.groups.account(&readings);
@@ -169,7 +191,12 @@ impl Launcher {
                     shared.ended(Some((status, account)), None);
                 }
             }
-            FromLauncher::Ready | FromLauncher::InitFailed(_) => {}
+            FromLauncher::Opened { sandbox, failure } => {
+                if let Some(answer) = self.lock().opening.remove(&sandbox) {
+                    let _ = answer.send(failure.map_or(Ok(fds), |failure| Err(EngineError::Create(failure))));
+                }
+            }
+            FromLauncher::Ready { .. } | FromLauncher::InitFailed(_) => {}
         }
     }
 
@@ -197,6 +224,19 @@ impl Launcher {
                 self.kill(number).await;
                 Err(EngineError::NoAnswer(CREATED_WITHIN))
             }
+        }
+    }
+
+    /// Gives a sandbox that has none a way out; returns its hooks.
+    pub(crate) async fn open(&self, sandbox: u64, outlet: Outlet) -> Result<Vec<OwnedFd>, EngineError> {
+        let (answer, receive) = oneshot::channel();
+        self.lock().opening.insert(sandbox, answer);
+        let gone = || EngineError::Ended(End::HostLost { reason: String::from("it ended meanwhile") });
+        self.socket.send(&ToLauncher::Open { sandbox, outlet }, &[]).await.map_err(|_| gone())?;
+        match within(&self.runtime, OPENED_WITHIN, receive).await {
+            Some(Ok(result)) => result,
+            Some(Err(_)) => Err(gone()),
+            None => Err(EngineError::NoAnswer(OPENED_WITHIN)),
         }
     }
 

@@ -9,6 +9,7 @@
 //! * [`Engine`]: one launcher process and the sandboxes it makes. Everything ends with it.
 //! * [`Sandbox`]: exec, files, its end. [`Exec`]: one program with its streams.
 //! * [`Rung`]: how strong the isolation is on this host, found out by doing.
+//! * [`NetworkPolicy`]: what a sandbox may reach, decided outside of it. [`Event`]: what happened to it.
 //!
 //! What holds whoever runs inside: the sandbox has a user namespace of its own in which no id of the host's root is
 //! mapped; deadlines and kills act from outside; whatever comes out of a sandbox, messages and descriptors alike, is
@@ -23,6 +24,7 @@ mod directories;
 mod doctor;
 mod engine;
 mod error;
+mod events;
 mod exec;
 mod files;
 mod guest;
@@ -32,6 +34,7 @@ mod image;
 mod journal;
 mod launcher;
 mod limits;
+mod network;
 mod policy;
 mod record;
 mod rung;
@@ -40,14 +43,17 @@ mod socket;
 mod stream;
 mod sys;
 
+pub use computesdk_gateway::{Decision, Policy as NetworkPolicy, PolicyError, Protocol, Verdict};
 pub use computesdk_guest_protocol::agent::Refusal;
 pub use doctor::{Doctor, InterpreterReport, RejectedReport, RungReport};
 pub use engine::{Engine, EngineOptions, random_name};
 pub use error::{EngineError, Refused, RungFailure};
+pub use events::{Event, EventKind, Events};
 pub use exec::{Exec, ExecEnd, ExecSpec, ExecUsage, Stdio};
 pub use files::{Change, ChangeKind, FileKind, Open, Stat, Watch};
 pub use image::{HostImage, ImageError, Interpreter, Rejected};
 pub use limits::{KeptLimits, Limits};
+pub use network::WayOut;
 pub use rung::Rung;
 pub use sandbox::{End, Sandbox, SandboxSpec, SandboxUsage};
 pub use stream::{ReadStream, WriteStream};

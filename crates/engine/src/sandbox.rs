@@ -12,12 +12,16 @@ use crate::agent::Agent;
 use crate::cgroup::{Account, Groups, Leaf};
 use crate::engine::Inner;
 use crate::error::describe;
+use crate::events::{EventKind, EventLog, Events};
 use crate::exec::{Exec, ExecEnd, ExecSpec, Surroundings};
 use crate::launcher::{Launcher, within};
+use crate::network::Networks;
 use crate::record::Record;
 use crate::stream::{SharedTally, Totals};
-use crate::{EngineError, Limits, Rung};
+use crate::{EngineError, Limits, NetworkPolicy, Rung, network};
+use computesdk_gateway::Port;
 use computesdk_guest_protocol::launcher::Failure;
+use computesdk_guest_protocol::outlet::Outlet;
 use std::fmt;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -40,6 +44,8 @@ pub struct SandboxSpec {
     pub lifetime: Option<Duration>,
     /// What it may use.
     pub limits: Limits,
+    /// What it may reach.
+    pub network: NetworkPolicy,
 }
 
 /// Why a sandbox ended.
@@ -124,6 +130,16 @@ pub(crate) struct Shared {
     has_run: AtomicBool,
     /// The output of the main program, else of the one that was started last.
     shown: Mutex<Shown>,
+    pub(crate) events: Arc<EventLog>,
+    /// Its way out, while it has one.
+    network: Mutex<Option<Network>>,
+}
+
+/// A way out that is served.
+#[derive(Debug)]
+struct Network {
+    port: Port,
+    is_proxy: bool,
 }
 
 #[derive(Debug, Default)]
@@ -150,6 +166,8 @@ impl Shared {
             totals: Arc::default(),
             has_run: AtomicBool::new(false),
             shown: Mutex::default(),
+            events: EventLog::new(),
+            network: Mutex::default(),
         })
     }
 
@@ -175,6 +193,29 @@ impl Shared {
         }));
         let _ = self.agent.set(agent);
         Ok(())
+    }
+
+    /// Serves the way out that it came with.
+    pub(crate) fn begin_network(
+        &self,
+        networks: &Networks,
+        outlet: Outlet,
+        hooks: Vec<OwnedFd>,
+        policy: NetworkPolicy,
+    ) -> Result<(), EngineError> {
+        if outlet != Outlet::Closed {
+            let port = networks.attach(outlet, hooks, policy, &self.events)?;
+            let mut place = self.network();
+            // After its end nothing is served any more.
+            if self.end.borrow().is_none() {
+                *place = Some(Network { port, is_proxy: outlet == Outlet::Proxy });
+            }
+        }
+        Ok(())
+    }
+
+    fn network(&self) -> std::sync::MutexGuard<'_, Option<Network>> {
+        self.network.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Says why it is about to end; false if that is known already.
@@ -216,6 +257,10 @@ impl Shared {
         if out_of_memory && matches!(cause, End::HostLost { .. }) {
             cause = End::OutOfMemory;
         }
+        // Its connections are cut before anybody hears of its end.
+        let network = self.network().take();
+        drop(network);
+        self.events.tell(EventKind::Ended(cause.clone()));
         let _ = self.account.set(told.map(|(_, account)| account).unwrap_or_default());
         if let Some(agent) = self.agent.get() {
             agent.sandbox_ended(&cause);
@@ -258,6 +303,7 @@ pub struct Sandbox {
     /// Most open files of each program; 0 is what programs get by default.
     open_files: u64,
     lifetime: Option<Duration>,
+    changing: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl fmt::Debug for Sandbox {
@@ -279,7 +325,8 @@ impl Sandbox {
             });
         }
         let open_files = spec.limits.open_files.unwrap_or(0);
-        Self { shared, engine, created_at: SystemTime::now(), open_files, lifetime: spec.lifetime }
+        shared.events.tell(EventKind::Created);
+        Self { shared, engine, created_at: SystemTime::now(), open_files, lifetime: spec.lifetime, changing: Arc::default() }
     }
 
     /// Returns when its agent has answered.
@@ -308,13 +355,62 @@ impl Sandbox {
         self.shared.end.borrow().clone()
     }
 
+    /// Changes what it may reach, from now on; connections that are not allowed any more are cut.
+    ///
+    /// # Errors
+    /// [`EngineError::Create`] if it had no network and can be given none; [`EngineError::Ended`] if it has ended.
+    pub async fn set_network(&self, policy: NetworkPolicy) -> Result<(), EngineError> {
+        self.engine.check_process()?;
+        let shared = &self.shared;
+        // One at a time: two that both find no way out would make two.
+        let _one_only = self.changing.lock().await;
+        if let Some(end) = self.ended() {
+            return Err(EngineError::Ended(end));
+        }
+        let text = policy.to_string();
+        let is_served = match &*shared.network() {
+            Some(network) => {
+                network.port.set_policy(policy.clone());
+                true
+            }
+            None => false,
+        };
+        if !is_served && !matches!(policy, NetworkPolicy::Nothing) {
+            let outlet = self.engine.networks.outlet(&policy);
+            let hooks = shared.launcher.open(shared.number, outlet).await?;
+            shared.begin_network(&self.engine.networks, outlet, hooks, policy)?;
+        }
+        shared.events.tell(EventKind::NetworkChanged(text));
+        Ok(())
+    }
+
+    /// What happened to it: what is remembered, then each thing as it happens.
+    #[must_use]
+    pub fn events(&self) -> Events {
+        self.shared.events.stream()
+    }
+
+    /// What is less about its network than could be; nothing if it may reach nothing.
+    #[must_use]
+    pub fn network_notice(&self) -> Option<String> {
+        let is_proxy = self.shared.network().as_ref().is_some_and(|network| network.is_proxy);
+        if is_proxy { self.engine.networks.notice() } else { None }
+    }
+
     /// Starts a program.
     ///
     /// # Errors
     /// [`EngineError::Refused`] with the reason if it cannot be started, [`EngineError::Invalid`] for arguments that
     /// no program can have, [`EngineError::Ended`] if the sandbox has ended.
-    pub async fn exec(&self, spec: ExecSpec) -> Result<Exec, EngineError> {
+    pub async fn exec(&self, mut spec: ExecSpec) -> Result<Exec, EngineError> {
         let agent = self.agent()?;
+        if self.shared.network().as_ref().is_some_and(|network| network.is_proxy) {
+            for (name, value) in network::proxy_variables() {
+                if !spec.env.iter().any(|(known, _)| known == name) {
+                    spec.env.push((name.to_owned(), value));
+                }
+            }
+        }
         let tally = Arc::new(SharedTally::new(Arc::clone(&self.shared.totals)));
         {
             let mut shown = self.shared.shown();

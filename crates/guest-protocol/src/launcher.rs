@@ -1,6 +1,7 @@
 //! Engine and launcher.
 
 use crate::Bytes;
+use crate::outlet::Outlet;
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -38,6 +39,8 @@ pub struct Init {
     pub cgroups: Vec<Bytes>,
     /// Files of a sandbox's groups whose content is told at its end.
     pub readings: Vec<GroupFile>,
+    /// The way out that most sandboxes will have. It is tried at once, and one is made ahead.
+    pub outlet: Outlet,
     /// What every sandbox is held to.
     pub policy: Policy,
 }
@@ -126,6 +129,8 @@ pub struct Create {
     pub hierarchies: Vec<u8>,
     /// Written to its groups before any program of it runs.
     pub limits: Vec<GroupLimit>,
+    /// The way out of its network namespace.
+    pub outlet: Outlet,
     /// Most descriptors of its first process, which no process below it can raise; 0 leaves the policy's limit.
     pub open_files: u64,
     /// Leave `/proc` empty where the kernel refuses a fresh one. Only when the caller asked for less isolation.
@@ -144,6 +149,13 @@ pub enum ToLauncher {
         /// Its number.
         sandbox: u64,
     },
+    /// Give a sandbox that has none a way out of its network namespace. Answered by [`FromLauncher::Opened`].
+    Open {
+        /// Its number.
+        sandbox: u64,
+        /// The way.
+        outlet: Outlet,
+    },
     /// Kill every process that is in a group below one of a sandbox's groups, once. Nothing is answered: the engine sees
     /// by itself whether the group is empty, and asks again.
     KillGroup {
@@ -160,11 +172,14 @@ pub enum ToLauncher {
 #[derive(Debug, Serialize, Deserialize)]
 pub enum FromLauncher {
     /// The answer to [`ToLauncher::Init`].
-    Ready,
+    Ready {
+        /// Why [`Init::outlet`] cannot be had here, if it cannot.
+        outlet: Option<Failure>,
+    },
     /// [`ToLauncher::Init`] failed; the launcher exits.
     InitFailed(Failure),
     /// A sandbox is there: its root file system is built, it is in its groups and under its limits. Its agent's socket comes
-    /// with the packet, and can be written to, while the process gives up its privileges and becomes the agent.
+    /// with the packet, before the [`Hooks`](crate::outlet::Hooks) of its outlet, and can be written to, while the process gives up its privileges and becomes the agent.
     Created {
         /// Its number.
         sandbox: u64,
@@ -172,6 +187,13 @@ pub enum FromLauncher {
         pid: i32,
         /// The name of its groups, below each of [`Init::cgroups`]; empty if it has none.
         group: String,
+    },
+    /// The answer to [`ToLauncher::Open`]; the hooks come with the packet.
+    Opened {
+        /// The sandbox's number.
+        sandbox: u64,
+        /// Why it has no way out, if it still has none.
+        failure: Option<Failure>,
     },
     /// A sandbox could not be made; nothing of it is left.
     CreateFailed {

@@ -21,13 +21,14 @@ extern crate alloc;
 
 pub mod agent;
 pub mod launcher;
+pub mod outlet;
 pub mod packet;
 pub mod wire;
 
 pub use wire::{Bytes, DecodeError, Envelope, MAX_INLINE, MAX_SPILLED, decode, encode};
 
 /// Compared when the launcher starts.
-pub const PROTOCOL: u32 = 2;
+pub const PROTOCOL: u32 = 3;
 
 /// The descriptor on which the launcher finds its control socket (its standard input).
 pub const LAUNCHER_FD: i32 = 0;

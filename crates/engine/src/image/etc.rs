@@ -48,7 +48,8 @@ const GENERATED: [(&str, u32, &str); 9] = [
     ("shadow", 0o640, "root:*:19000:0:99999:7:::\nuser:*:19000:0:99999:7:::\nnobody:*:19000:0:99999:7:::\n"),
     ("hostname", 0o644, "sandbox\n"),
     ("hosts", 0o644, "127.0.0.1 localhost sandbox\n::1 localhost ip6-localhost ip6-loopback\n"),
-    ("resolv.conf", 0o644, "# This sandbox has no network.\n"),
+    // `outlet::NAMESERVER`: there, names are answered as far as the sandbox may reach them.
+    ("resolv.conf", 0o644, "nameserver 192.0.0.1\n"),
     ("host.conf", 0o644, "multi on\n"),
     ("machine-id", 0o644, ""),
     (

@@ -35,7 +35,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 /// Changes with the layout, so that an older build's files are not taken.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// How long the list of hidden files is believed.
 const BELIEVED: Duration = Duration::from_secs(3600);

@@ -1,6 +1,7 @@
 //! The launcher's half of making a sandbox.
 
 use super::cgroup::Group;
+use super::network::Taken;
 use super::{Launcher, child, failure, kill, step, wait};
 use crate::sys::{self, Forked};
 use computesdk_guest_protocol::decode;
@@ -25,7 +26,9 @@ pub(super) struct Pending {
     pub(super) agent: OwnedFd,
     pub(super) group: Group,
     /// Its network namespace, if that may be used again.
-    pub(super) network: Option<OwnedFd>,
+    pub(super) network: Option<Taken>,
+    /// What comes with its outlet, for the engine.
+    pub(super) hooks: Vec<OwnedFd>,
 }
 
 /// The pipe on which a first process says [`PREPARED`] and, at any time, why it failed. It ends when the process becomes the
@@ -92,7 +95,7 @@ impl Launcher {
         let trees = open_layers(&create.layers)?;
         let (go_read, go_write) = step("make a pipe", pipe_with(PipeFlags::CLOEXEC))?;
         let (status_read, status_write) = step("make a pipe", pipe_with(PipeFlags::CLOEXEC))?;
-        let network = self.network.take(&self.policy.sysctls)?;
+        let (network, hooks) = self.network.take(create.outlet, &self.policy.sysctls)?;
         let (ours, theirs) = self.network.agent_sockets(network.as_ref())?;
         let mut group = self.groups.take(&create.hierarchies)?;
         let pid = match step("clone into new namespaces", sys::clone_into_namespaces()) {
@@ -122,7 +125,7 @@ impl Launcher {
         }
         group.doors.clear();
         self.hierarchies.clone_from(&create.hierarchies);
-        Ok(Pending { sandbox: create.sandbox, pid, status: Status(status_read), agent: ours, group, network })
+        Ok(Pending { sandbox: create.sandbox, pid, status: Status(status_read), agent: ours, group, network, hooks })
     }
 
     /// Gives a new first process its ids and its groups. It builds its root file system while it is moved into them.

@@ -17,13 +17,16 @@
 mod cgroup;
 mod child;
 mod create;
+mod netlink;
 mod network;
+mod outlet;
 mod privilege;
 mod rootfs;
 
 use crate::sys;
 use cgroup::{Group, Groups};
 use computesdk_guest_protocol::launcher::{Failure, FromLauncher, Init, Policy, Privilege, ToLauncher};
+use computesdk_guest_protocol::outlet::Outlet;
 use computesdk_guest_protocol::packet::{Packet, PacketError, receive};
 use computesdk_guest_protocol::{LAUNCHER_AHEAD, PROTOCOL};
 use create::{Pending, Said, Status};
@@ -69,7 +72,7 @@ struct Live {
     sandbox: u64,
     group: Group,
     /// Its network namespace, if that may be used again.
-    network: Option<OwnedFd>,
+    network: Option<network::Taken>,
     /// Why its first process did not become the agent.
     failure: Option<Failure>,
 }
@@ -105,8 +108,8 @@ fn start(control: BorrowedFd<'static>, ahead: bool) -> Result<Launcher, PacketEr
     };
     let agent = fds.pop().ok_or(PacketError::Malformed("no agent came with Init"))?;
     match initialise(control, *init, agent, network) {
-        Ok(launcher) => {
-            Packet::new(&FromLauncher::Ready)?.send(control, &[])?;
+        Ok((launcher, outlet)) => {
+            Packet::new(&FromLauncher::Ready { outlet })?.send(control, &[])?;
             Ok(launcher)
         }
         Err(failure) => {
@@ -121,7 +124,7 @@ fn initialise(
     mut init: Init,
     agent: OwnedFd,
     network: Option<network::Networks>,
-) -> Result<Launcher, Failure> {
+) -> Result<(Launcher, Option<Failure>), Failure> {
     rootfs::leave_out_closed(&mut init.policy);
     if init.protocol != PROTOCOL {
         return Err(failure("compare protocol versions", Errno::PROTO));
@@ -132,7 +135,8 @@ fn initialise(
         None => network::Networks::new()?,
     };
     network.apply(&init.policy.sysctls);
-    Ok(Launcher {
+    let outlet = network.expect(init.outlet, &init.policy.sysctls).err();
+    let launcher = Launcher {
         control,
         agent,
         policy: init.policy,
@@ -144,7 +148,8 @@ fn initialise(
         pending: Vec::new(),
         starting: Vec::new(),
         live: HashMap::new(),
-    })
+    };
+    Ok((launcher, outlet))
 }
 
 impl Launcher {
@@ -220,6 +225,7 @@ impl Launcher {
                 pending.chain(live).for_each(kill);
                 Ok(())
             }
+            ToLauncher::Open { sandbox, outlet } => self.open(sandbox, outlet),
             ToLauncher::KillGroup { sandbox, hierarchy, name } => {
                 if let Some(live) = self.live.values().find(|live| live.sandbox == sandbox) {
                     self.groups.kill(&live.group, hierarchy, &name);
@@ -233,17 +239,35 @@ impl Launcher {
         Packet::new(message)?.send(self.control, fds)
     }
 
+    /// Gives a sandbox a way out.
+    fn open(&mut self, sandbox: u64, outlet: Outlet) -> Result<(), PacketError> {
+        let pid = self.live.iter().find(|(_, live)| live.sandbox == sandbox).map(|(pid, _)| *pid);
+        // One that has ended is told of by itself.
+        let Some(pid) = pid else { return Ok(()) };
+        let (failure, hooks) = match self.network.open(pid, outlet) {
+            Ok(hooks) => (None, hooks),
+            Err(failure) => (Some(failure), Vec::new()),
+        };
+        if let Some(live) = self.live.get_mut(&pid) {
+            // What was set up in its namespace is not undone.
+            live.network = None;
+        }
+        let hooks: Vec<_> = hooks.iter().map(AsFd::as_fd).collect();
+        self.send(&FromLauncher::Opened { sandbox, failure }, &hooks)
+    }
+
     /// A pending sandbox's first process has said something.
     fn settle(&mut self, index: usize) -> Result<(), PacketError> {
         let pending = self.pending.swap_remove(index);
         let sandbox = pending.sandbox;
         let failure = match pending.status.read() {
             Said::Prepared => {
-                let Pending { pid, group, network, agent, status, .. } = pending;
+                let Pending { pid, group, network, agent, hooks, status, .. } = pending;
                 let created = FromLauncher::Created { sandbox, pid, group: group.name.clone() };
                 self.live.insert(pid, Live { sandbox, group, network, failure: None });
                 self.starting.push((pid, status));
-                return self.send(&created, &[agent.as_fd()]);
+                let fds: Vec<_> = std::iter::once(&agent).chain(&hooks).map(AsFd::as_fd).collect();
+                return self.send(&created, &fds);
             }
             Said::Failed(failure) => failure,
             Said::Over => failure("prepare the sandbox", Errno::PIPE),

@@ -6,17 +6,19 @@
 //!
 //! A sandbox that never used its network leaves the namespace as it got it: it may not change its settings, and not one packet
 //! was sent. Such a namespace is given to another sandbox. Whether it is so is not believed but compared: what the kernel counts
-//! in it must be, to the last digit, what it counted when it was made.
+//! in it must be, to the last digit, what it counted when it was made. Its sockets towards the engine are made anew all the same.
 
-use super::{create::write_proc, failure, step};
+use super::{create::write_proc, failure, outlet, step};
 use crate::sys;
 use computesdk_guest_protocol::launcher::Failure;
+use computesdk_guest_protocol::outlet::Outlet;
 use rustix::fd::{AsFd as _, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with, socketpair};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
+use std::collections::HashMap;
 
 /// Namespaces of ended sandboxes that are kept at most.
 const KEPT: usize = 8;
@@ -29,13 +31,17 @@ const COUNTS: [&str; 6] = ["dev", "sockstat", "sockstat6", "snmp", "snmp6", "net
 pub(super) struct Networks {
     /// Whether no sandbox has it yet.
     fresh: bool,
+    /// What it was made to be.
+    kind: Kind,
+    /// What the next sandbox will most likely need.
+    likely: Kind,
     taken: u32,
     /// Making one ahead failed: not tried again before one is needed.
     failed: bool,
     /// Left by sandboxes that have ended; not looked at yet.
-    left: Vec<OwnedFd>,
-    /// The counts of one that nobody has used.
-    unused: Option<Vec<Vec<u8>>>,
+    left: Vec<(OwnedFd, Kind)>,
+    /// The counts of one that nobody has used, of each kind.
+    unused: HashMap<Kind, Vec<Vec<u8>>>,
     /// One that no sandbox ever has, for the sockets between agents and engine: the engine may keep its end when a sandbox is
     /// gone, and a socket keeps its namespace in use.
     home: Option<OwnedFd>,
@@ -44,15 +50,46 @@ pub(super) struct Networks {
     settings_uses: u32,
 }
 
+/// What is set up in a namespace ahead of any sandbox. A proxy needs nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Kind {
+    Closed,
+    Gateway { ipv6: bool },
+}
+
+impl Kind {
+    fn of(outlet: Outlet) -> Self {
+        match outlet {
+            Outlet::Closed | Outlet::Proxy => Self::Closed,
+            Outlet::Gateway { ipv6 } => Self::Gateway { ipv6 },
+        }
+    }
+
+    fn set_up(self) -> Result<(), Failure> {
+        match self {
+            Self::Closed => Ok(()),
+            Self::Gateway { ipv6 } => outlet::prepare(Outlet::Gateway { ipv6 }),
+        }
+    }
+}
+
+/// A namespace that was taken: it can be given back when its sandbox has ended, if it may be used again.
+pub(super) struct Taken {
+    namespace: OwnedFd,
+    kind: Kind,
+}
+
 impl Networks {
     /// Leaves the host's network for good, into a fresh namespace.
     pub(super) fn new() -> Result<Self, Failure> {
         let mut networks = Self {
             fresh: false,
+            kind: Kind::Closed,
+            likely: Kind::Closed,
             taken: 0,
             failed: false,
             left: Vec::new(),
-            unused: None,
+            unused: HashMap::new(),
             home: None,
             settings: None,
             settings_uses: 0,
@@ -61,41 +98,71 @@ impl Networks {
         Ok(networks)
     }
 
-    /// The launcher's current namespace goes to the sandbox that is cloned next; to be given back when that has ended.
-    pub(super) fn take(&mut self, sysctls: &[(String, String)]) -> Result<Option<OwnedFd>, Failure> {
-        if !self.fresh {
-            self.make(sysctls)?;
+    /// Tries an outlet, and makes the current namespace, which is fresh, one with it.
+    pub(super) fn expect(&mut self, outlet: Outlet, sysctls: &[(String, String)]) -> Result<(), Failure> {
+        let kind = Kind::of(outlet);
+        let tried = self.become_kind(kind).and_then(|()| outlet::hooks(outlet).map(drop));
+        match tried {
+            Ok(()) => self.likely = kind,
+            // Half of it may be there.
+            Err(_) => self.make(Kind::Closed, sysctls)?,
         }
-        self.fresh = false;
+        tried
+    }
+
+    /// The launcher's current namespace goes to the sandbox that is cloned next; to be given back when that has ended. With the
+    /// descriptors that come with its outlet.
+    pub(super) fn take(
+        &mut self,
+        outlet: Outlet,
+        sysctls: &[(String, String)],
+    ) -> Result<(Option<Taken>, Vec<OwnedFd>), Failure> {
+        let kind = Kind::of(outlet);
+        if self.fresh && self.kind != kind && self.kind == Kind::Closed {
+            self.become_kind(kind)?;
+        } else if !self.fresh || self.kind != kind {
+            self.make(kind, sysctls)?;
+        }
+        self.likely = kind;
         self.failed = false;
         self.taken += 1;
         // Whoever has one sandbox only needs no second namespace.
-        Ok(if self.taken > 1 { self.current_with_home(sysctls).ok() } else { None })
+        let taken = if self.taken > 1 { self.current_with_home(kind, sysctls).ok() } else { None };
+        let hooks = outlet::hooks(outlet)?;
+        self.fresh = false;
+        Ok((taken, hooks))
     }
 
     /// The current namespace, if there is one of the launcher's own besides it.
-    fn current_with_home(&mut self, sysctls: &[(String, String)]) -> Result<OwnedFd, Failure> {
-        let current = || {
-            let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-            step("open the network namespace", rustix::fs::open("/proc/self/ns/net", flags, Mode::empty()))
-        };
+    fn current_with_home(&mut self, kind: Kind, sysctls: &[(String, String)]) -> Result<Taken, Failure> {
         if self.home.is_none() {
             // This one stays; the sandbox gets the next.
             self.home = Some(current()?);
-            self.make(sysctls)?;
-            self.fresh = false;
+            self.make(kind, sysctls)?;
         }
-        current()
+        Ok(Taken { namespace: current()?, kind })
+    }
+
+    /// Gives the sandbox with this first process, which has no way out, this one.
+    pub(super) fn open(&mut self, pid: i32, outlet: Outlet) -> Result<Vec<OwnedFd>, Failure> {
+        let back = current()?;
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let opened = rustix::fs::open(format!("/proc/{pid}/ns/net"), flags, Mode::empty());
+        let namespace = step("open the sandbox's network namespace", opened)?;
+        step("enter the sandbox's network namespace", enter(&namespace))?;
+        let hooks = Kind::of(outlet).set_up().and_then(|()| outlet::hooks(outlet));
+        step("leave the sandbox's network namespace", enter(&back))?;
+        hooks
     }
 
     /// The two ends of an agent's socket. `current` is the namespace that the launcher is in.
-    pub(super) fn agent_sockets(&mut self, current: Option<&OwnedFd>) -> Result<(OwnedFd, OwnedFd), Failure> {
+    pub(super) fn agent_sockets(&mut self, taken: Option<&Taken>) -> Result<(OwnedFd, OwnedFd), Failure> {
         let pair = || socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
-        let made = match (&self.home, current) {
-            (Some(home), Some(current)) => {
+        let made = match (&self.home, taken) {
+            (Some(home), Some(taken)) => {
                 step("enter the launcher's own network namespace", enter(home))?;
                 let made = pair();
-                step("enter the sandbox's network namespace", enter(current))?;
+                step("enter the sandbox's network namespace", enter(&taken.namespace))?;
                 made
             }
             _ => pair(),
@@ -104,9 +171,9 @@ impl Networks {
     }
 
     /// Takes back the namespace of a sandbox of which nothing runs any more.
-    pub(super) fn give_back(&mut self, namespace: Option<OwnedFd>) {
+    pub(super) fn give_back(&mut self, taken: Option<Taken>) {
         if self.left.len() < KEPT {
-            self.left.extend(namespace);
+            self.left.extend(taken.map(|taken| (taken.namespace, taken.kind)));
         }
     }
 
@@ -119,34 +186,51 @@ impl Networks {
     pub(super) fn refill(&mut self, sysctls: &[(String, String)]) {
         if self.wants_refill() {
             // One that cannot be made is told when it is needed.
-            self.failed = self.make(sysctls).is_err();
+            self.failed = self.make(self.likely, sysctls).is_err();
         }
     }
 
-    /// Moves into a namespace that nobody has used.
-    fn make(&mut self, sysctls: &[(String, String)]) -> Result<(), Failure> {
-        while let Some(namespace) = self.left.pop() {
-            if enter(&namespace).is_ok() && self.unused.is_some() && counts(false).ok() == self.unused {
-                self.fresh = true;
+    /// Moves into a namespace of this kind that nobody has used.
+    fn make(&mut self, kind: Kind, sysctls: &[(String, String)]) -> Result<(), Failure> {
+        while let Some(index) = self.left.iter().rposition(|(_, left)| *left == kind) {
+            let (namespace, _) = self.left.swap_remove(index);
+            let unused = self.unused.get(&kind);
+            if enter(&namespace).is_ok() && unused.is_some() && counts(false).ok().as_ref() == unused {
+                (self.fresh, self.kind) = (true, kind);
                 return Ok(());
             }
         }
         self.unshare()?;
         self.apply(sysctls);
-        if self.unused.is_none() {
-            self.unused = counts(true).ok();
+        self.become_kind(kind)?;
+        if !self.unused.contains_key(&kind)
+            && let Ok(counts) = counts(true)
+        {
+            self.unused.insert(kind, counts);
+        }
+        Ok(())
+    }
+
+    /// Makes the current namespace, which has just been made, one of this kind.
+    fn become_kind(&mut self, kind: Kind) -> Result<(), Failure> {
+        if self.kind != kind {
+            // Until all of it is there, it is nobody's.
+            self.fresh = false;
+            kind.set_up()?;
+            (self.fresh, self.kind) = (true, kind);
         }
         Ok(())
     }
 
     fn unshare(&mut self) -> Result<(), Failure> {
+        self.fresh = false;
         step("make a network namespace", sys::unshare(UnshareFlags::NEWNET))?;
         let socket = step(
             "open a socket in the network namespace",
             socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None),
         )?;
         sys::bring_up(&socket, c"lo").map_err(|errno: Errno| failure("bring the loopback interface up", errno))?;
-        self.fresh = true;
+        (self.fresh, self.kind) = (true, Kind::Closed);
         Ok(())
     }
 
@@ -170,6 +254,11 @@ impl Networks {
 
 /// How many namespaces are set up through one instance of `/proc`.
 const USES: u32 = 32;
+
+fn current() -> Result<OwnedFd, Failure> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    step("open the network namespace", rustix::fs::open("/proc/self/ns/net", flags, Mode::empty()))
+}
 
 fn enter(namespace: &OwnedFd) -> Result<(), Errno> {
     move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))

@@ -16,7 +16,7 @@ mod wait;
 pub(crate) use clone::{Forked, clone_into_namespaces, fork};
 pub(crate) use exec::exec_fd;
 pub(crate) use mount::{idmap_mount, make_private, set_read_only};
-pub(crate) use net::bring_up;
+pub(crate) use net::{bring_up, set_option};
 pub(crate) use seccomp::load_filter;
 pub(crate) use signal::{child_exits, drain_signals, ignore_broken_pipes, reset_all, reset_broken_pipes};
 pub(crate) use wait::{Ended, wait_any, wait_for};

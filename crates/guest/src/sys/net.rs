@@ -1,4 +1,4 @@
-//! Network interfaces (`netdevice(7)`).
+//! Network interfaces (`netdevice(7)`) and options of sockets (`setsockopt(2)`).
 
 use super::last_errno;
 use rustix::fd::{AsFd, AsRawFd};
@@ -19,4 +19,12 @@ pub(crate) fn bring_up(socket: impl AsFd, name: &CStr) -> Result<(), Errno> {
     } else {
         Err(last_errno())
     }
+}
+
+/// Sets an option of a socket that is a number.
+pub(crate) fn set_option(socket: impl AsFd, level: i32, name: i32, value: i32) -> Result<(), Errno> {
+    let len = size_of::<i32>() as libc::socklen_t;
+    // SAFETY: `value` lives through the call, and `len` is its size.
+    let result = unsafe { libc::setsockopt(socket.as_fd().as_raw_fd(), level, name, (&raw const value).cast(), len) };
+    if result == 0 { Ok(()) } else { Err(last_errno()) }
 }

@@ -1,0 +1,148 @@
+//! What all tasks that serve one sandbox share: its policy, what is told of it, and the world around.
+
+use crate::event::{Protocol, Sink, Verdict};
+use crate::host::Host;
+use crate::known::Known;
+use crate::policy::Policy;
+use crate::resolve::Resolver;
+use crate::target::Target;
+use std::borrow::Cow;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::watch;
+
+/// Connections of one sandbox at a time. Each is two descriptors of this process.
+const MOST_CONNECTIONS: usize = 1024;
+
+const DNS: u16 = 53;
+
+/// This machine, as all sandboxes of an engine meet it.
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) resolver: Resolver,
+    host: Mutex<Host>,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        Self { resolver: Resolver::default(), host: Mutex::new(Host::new()) }
+    }
+
+    /// Whether an address is this machine's own.
+    pub(crate) fn is_own(&self, address: IpAddr) -> bool {
+        self.host.lock().unwrap_or_else(PoisonError::into_inner).is_own(address)
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) world: Arc<World>,
+    pub(crate) policy: watch::Sender<Arc<Policy>>,
+    sink: Arc<dyn Sink>,
+    known: Mutex<Known>,
+    next: AtomicU64,
+    open: AtomicUsize,
+}
+
+/// Counts for the limit of connections until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Slot(Arc<Shared>);
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Shared {
+    pub(crate) fn new(world: Arc<World>, policy: Policy, sink: Arc<dyn Sink>) -> Arc<Self> {
+        Arc::new(Self {
+            world,
+            policy: watch::channel(Arc::new(policy)).0,
+            sink,
+            known: Mutex::default(),
+            next: AtomicU64::new(1),
+            open: AtomicUsize::new(0),
+        })
+    }
+
+    pub(crate) fn policy(&self) -> Arc<Policy> {
+        Arc::clone(&self.policy.borrow())
+    }
+
+    pub(crate) fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A number for the next connection.
+    pub(crate) fn number(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// A target of a new connection.
+    pub(crate) fn target(&self, protocol: Protocol, to: SocketAddr) -> Target {
+        Target::new(self.number(), protocol, to)
+    }
+
+    /// Room for one more connection, if there is.
+    pub(crate) fn slot(self: &Arc<Self>) -> Result<Slot, String> {
+        let slot = Slot(Arc::clone(self));
+        if self.open.fetch_add(1, Ordering::Relaxed) < MOST_CONNECTIONS {
+            Ok(slot)
+        } else {
+            Err(format!("the sandbox has {MOST_CONNECTIONS} connections already"))
+        }
+    }
+
+    pub(crate) fn tell(&self, target: &Target, verdict: Verdict, reason: Option<String>, bytes: (u64, u64)) {
+        self.sink.tell(target.decision(verdict, reason, bytes));
+    }
+
+    pub(crate) fn refused(&self, target: &Target, reason: impl Into<String>) {
+        self.tell(target, Verdict::Refused, Some(reason.into()), (0, 0));
+    }
+
+    pub(crate) fn allowed(&self, target: &Target) {
+        self.tell(target, Verdict::Allowed, None, (0, 0));
+    }
+
+    /// Whether an address may be reached under a policy that judges addresses.
+    pub(crate) fn judge(&self, policy: &Policy, address: IpAddr, port: u16) -> Result<(), Cow<'static, str>> {
+        if matches!(policy, Policy::Internet) && port == DNS && self.world.resolver.is_server(address) {
+            // The resolver of a private network is in a private range.
+            return Ok(());
+        }
+        policy.decide(address, self.world.is_own(address)).map_err(|refusal| refusal.reason)
+    }
+
+    /// Whether an address may be reached for a name of a list: as on the internet, whoever answers for the name.
+    pub(crate) fn judge_resolved(&self, name: &str, address: IpAddr) -> Result<(), String> {
+        Policy::Internet
+            .decide(address, self.world.is_own(address))
+            .map_err(|refusal| format!("{name} leads to {address}: {}", refusal.reason))
+    }
+
+    /// Whether a connection that goes on may do so under this policy.
+    pub(crate) fn still_allowed(&self, policy: &Policy, target: &Target) -> bool {
+        match (policy.allowed_names(), &target.host, target.address) {
+            (Some(names), Some(host), _) => names.allows(host),
+            (None, _, Some(address)) => self.judge(policy, address, target.port).is_ok(),
+            _ => false,
+        }
+    }
+
+    /// Returns when a connection is not allowed any longer.
+    pub(crate) async fn forbidden(&self, target: &Target) {
+        let mut policy = self.policy.subscribe();
+        loop {
+            let now = Arc::clone(&policy.borrow_and_update());
+            if !self.still_allowed(&now, target) {
+                return;
+            }
+            if policy.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
+    }
+}
