@@ -4,9 +4,13 @@ mod address;
 #[allow(dead_code, reason = "the flows that use it follow")]
 mod dns;
 mod domain;
+#[allow(dead_code, reason = "the flows that use it follow")]
+mod hello;
 mod policy;
 #[cfg(test)]
 mod prng;
+#[allow(dead_code, reason = "the flows that use it follow")]
+mod resolver_config;
 
 pub use address::{special, special_range};
 pub use domain::{Names, normal_name};
