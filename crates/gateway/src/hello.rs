@@ -21,6 +21,8 @@ pub(crate) enum Hello {
 
 /// With keys that withstand quantum computers a ClientHello has about 2 KiB.
 const MOST: usize = 16 << 10;
+/// As many bytes are looked at: records have headers.
+const MOST_SEEN: usize = MOST + 1024;
 const HANDSHAKE: u8 = 22;
 const CLIENT_HELLO: u8 = 1;
 const SERVER_NAME: u16 = 0;
@@ -28,6 +30,13 @@ const HOST_NAME: u8 = 0;
 
 /// Reads the first bytes of a connection. Once it is not [`Hello::More`] it stays so, whatever follows.
 pub(crate) fn hello(seen: &[u8]) -> Hello {
+    match start(seen.get(..MOST_SEEN).unwrap_or(seen)) {
+        Hello::More if seen.len() >= MOST_SEEN => Hello::NotTls,
+        hello => hello,
+    }
+}
+
+fn start(seen: &[u8]) -> Hello {
     let mut message = Vec::new();
     let mut rest = seen;
     loop {
@@ -267,6 +276,7 @@ pub(crate) mod tests {
         assert_eq!(hello(b"\x16\x03\x01\x00\x05\x01\x00\x40\x00"), Hello::NotTls, "a ClientHello larger than we read");
         let large = message(Some(&[sni(b"a.example"), extension(21, &[0; 16000])].concat()));
         assert_eq!(hello(&records(&large, 16384)), Hello::Name("a.example".into()));
+        assert_eq!(hello(&records(&large, 1)), Hello::NotTls, "six bytes for each");
     }
 
     #[test]

@@ -6,6 +6,8 @@ mod dns;
 mod domain;
 #[allow(dead_code, reason = "the flows that use it follow")]
 mod hello;
+#[allow(dead_code, reason = "the flows that use it follow")]
+mod http;
 mod policy;
 #[cfg(test)]
 mod prng;
