@@ -22,6 +22,7 @@ const IN: u16 = 1;
 const HEADER: usize = 12;
 const NO_ERROR: u8 = 0;
 const SERVER_FAILURE: u8 = 2;
+const NO_SUCH_NAME: u8 = 3;
 const REFUSED: u8 = 5;
 // The third byte of a message: QR, four bits of opcode, AA, TC, RD. The fourth begins with RA.
 const QR: u8 = 0x80;
@@ -73,6 +74,16 @@ impl Question {
 /// The answer that the policy forbids the name. Empty, as are all answers here, if `query` is no [`Question`].
 pub(crate) fn refused(query: &[u8]) -> Vec<u8> {
     answer(query, REFUSED, &[], 0)
+}
+
+/// The answer that there is no such name: programs believe it at once, and ask nobody else.
+pub(crate) fn no_such_name(query: &[u8]) -> Vec<u8> {
+    answer(query, NO_SUCH_NAME, &[], 0)
+}
+
+/// Whether a response is the beginning of one that did not fit.
+pub(crate) fn is_truncated(response: &[u8]) -> bool {
+    response.get(2).is_some_and(|flags| flags & TC != 0)
 }
 
 /// The answer that no resolver could be asked.

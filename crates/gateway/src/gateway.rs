@@ -84,7 +84,7 @@ impl Gateway {
             Hooks::Gateway { listener, log, raw4, raw6 } => {
                 let ends = Ends {
                     listener: listen(listener)?,
-                    log: AsyncFd::with_interest(log, Interest::READABLE)?,
+                    log: AsyncFd::register_with_interest(log, Interest::READABLE)?,
                     injector: Injector::new(raw4, raw6),
                 };
                 self.runtime.spawn(port::serve(Arc::clone(&shared), ends))

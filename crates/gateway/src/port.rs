@@ -17,7 +17,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -54,11 +53,15 @@ pub(crate) async fn serve(shared: Arc<Shared>, ends: Ends) {
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            told = told(&log, |packet| match packet.protocol {
-                protocol::TCP => connections.syn(packet, &mut tasks),
-                protocol::UDP => flows.datagram(packet, &mut tasks),
-                _ => other(&shared, &injector, packet),
-            }) => {
+            ready = log.readable() => {
+                let told = ready.and_then(|mut ready| {
+                    let take = |log: &AsyncFd<OwnedFd>| read(log.get_ref(), |packet| match packet.protocol {
+                        protocol::TCP => connections.syn(packet, &mut tasks),
+                        protocol::UDP => flows.datagram(packet, &mut tasks),
+                        _ => other(&shared, &injector, packet),
+                    });
+                    ready.try_io(take).unwrap_or(Ok(()))
+                });
                 if let Err(error) = told {
                     tracing::warn!(%error, "the packet filter's log of a sandbox cannot be read: it has no network any more");
                     return;
@@ -78,20 +81,17 @@ pub(crate) async fn serve(shared: Arc<Shared>, ends: Ends) {
 }
 
 /// Reads the log once.
-async fn told(log: &AsyncFd<OwnedFd>, mut each: impl FnMut(&Packet<'_>)) -> io::Result<()> {
-    let mut take = |fd: &OwnedFd| {
-        BUFFER.with_borrow_mut(|buffer| match recv(fd, &mut buffer[..], RecvFlags::DONTWAIT) {
-            Ok((_, len)) => {
-                let read = buffer.get(..len).unwrap_or_default();
-                log::packets(read).filter_map(Packet::parse).for_each(|packet| each(&packet));
-                Ok(())
-            }
-            // netlink(7): more came than there was room for. Their senders try again.
-            Err(Errno::NOBUFS | Errno::INTR) => Ok(()),
-            Err(errno) => Err(io::Error::from(errno)),
-        })
-    };
-    log.async_io(Interest::READABLE, &mut take).await
+fn read(log: &OwnedFd, mut each: impl FnMut(&Packet<'_>)) -> io::Result<()> {
+    BUFFER.with_borrow_mut(|buffer| match recv(log, &mut buffer[..], RecvFlags::DONTWAIT) {
+        Ok((_, len)) => {
+            let read = buffer.get(..len).unwrap_or_default();
+            log::packets(read).filter_map(Packet::parse).for_each(|packet| each(&packet));
+            Ok(())
+        }
+        // netlink(7): more came than there was room for. Their senders try again.
+        Err(Errno::NOBUFS | Errno::INTR) => Ok(()),
+        Err(errno) => Err(io::Error::from(errno)),
+    })
 }
 
 /// Neither TCP nor UDP: there is no way for it.

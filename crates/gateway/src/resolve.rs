@@ -4,7 +4,7 @@
 //! them. Names are also looked up here, for connections that are made by name.
 
 use crate::dns;
-use crate::resolver_config::{Hosts, ResolvConf};
+use crate::resolver_config::{hosts_lookup, nameservers};
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -32,7 +32,8 @@ const MOST_KEPT: usize = 1024;
 #[derive(Debug)]
 pub(crate) struct Files {
     servers: Vec<IpAddr>,
-    hosts: Hosts,
+    /// The text of `/etc/hosts`.
+    hosts: String,
 }
 
 /// Asks this machine's resolvers.
@@ -49,13 +50,13 @@ impl Resolver {
             Some((read, files)) if read.elapsed() < BELIEVED => Arc::clone(files),
             _ => {
                 let read = |path| std::fs::read_to_string(path).unwrap_or_default();
-                let mut servers = ResolvConf::parse(&read("/etc/resolv.conf")).nameservers;
+                let mut servers = nameservers(&read("/etc/resolv.conf"));
                 servers.truncate(MOST_SERVERS);
                 if servers.is_empty() {
                     // resolv.conf(5)
                     servers.push(Ipv4Addr::LOCALHOST.into());
                 }
-                let files = Arc::new(Files { servers, hosts: Hosts::parse(&read("/etc/hosts")) });
+                let files = Arc::new(Files { servers, hosts: read("/etc/hosts") });
                 *place = Some((Instant::now(), Arc::clone(&files)));
                 files
             }
@@ -69,7 +70,7 @@ impl Resolver {
 
     /// What `/etc/hosts` says about a name.
     pub(crate) fn listed(&self, name: &str) -> Vec<IpAddr> {
-        self.files().hosts.lookup(name)
+        hosts_lookup(&self.files().hosts, name)
     }
 
     /// The answer to a question.

@@ -12,7 +12,7 @@
 
 use crate::dial::{self, DialError};
 use crate::event::{Protocol, Verdict};
-use crate::hello::{self, Hello};
+use crate::hello::{Hello, hello};
 use crate::http::{self, Head};
 use crate::inject::Injector;
 use crate::names;
@@ -248,11 +248,11 @@ struct Named {
 async fn first_words(inner: &mut TcpStream) -> Result<Named, String> {
     let mut said = Vec::with_capacity(2048);
     loop {
-        match hello::parse(&said) {
+        match hello(&said) {
             Hello::Name(name) => return Ok(Named { name, said }),
             Hello::NoName => return Err(String::from("its TLS handshake names no host")),
             Hello::More => {}
-            Hello::NotTls => match http::parse(&said) {
+            Hello::NotTls => match http::head(&said) {
                 Head::More => {}
                 Head::Request(request) => {
                     let Some((name, _)) = &request.host else {
@@ -260,7 +260,8 @@ async fn first_words(inner: &mut TcpStream) -> Result<Named, String> {
                     };
                     let name = name.clone();
                     // One request a connection: the next one may name another host.
-                    let mut head = http::origin_form(&said[..request.len]).map_err(String::from)?;
+                    let mut head = http::origin_form(&said[..request.len])
+                        .ok_or_else(|| String::from("its HTTP request cannot be passed on"))?;
                     head.extend_from_slice(&said[request.len..]);
                     return Ok(Named { name, said: head });
                 }

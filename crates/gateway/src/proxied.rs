@@ -1,0 +1,147 @@
+//! The way out of a sandbox whose kernel has no packet filter: an HTTP proxy on its loopback, and nothing else.
+
+use crate::dial::{self, DialError as NamedError};
+use crate::event::{Protocol, Verdict};
+use crate::policy::Policy;
+use crate::proxy::{self, DialError, Dialer, End, Seen};
+use crate::relay::reset;
+use crate::shared::{Shared, Slot};
+use crate::target::Target;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+/// How long a program may take to say what it wants.
+const HEAD_WITHIN: Duration = Duration::from_secs(10);
+/// How long nothing is accepted after this process had no room for it.
+const NO_ROOM: Duration = Duration::from_millis(100);
+
+/// Serves a sandbox for as long as it is polled.
+pub(crate) async fn serve(shared: Arc<Shared>, listener: TcpListener) {
+    let mut tasks = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => match shared.slot() {
+                    Ok(slot) => drop(tasks.spawn(one(Arc::clone(&shared), stream, slot))),
+                    Err(_) => reset(&stream),
+                },
+                Err(_) => sleep(NO_ROOM).await,
+            },
+            Some(_) = tasks.join_next() => {}
+        }
+    }
+}
+
+/// Serves one connection.
+async fn one(shared: Arc<Shared>, stream: TcpStream, _slot: Slot) {
+    let dialer = Judging { shared: &shared, target: Mutex::default() };
+    let outcome = tokio::select! {
+        outcome = proxy::serve(stream, &dialer, HEAD_WITHIN) => Some(outcome),
+        () = dialer.forbidden() => None,
+    };
+    let Some(target) = dialer.target() else {
+        // It never said whom it wants to talk to.
+        if let Some(End::Bad(why)) = outcome.map(|outcome| outcome.end) {
+            let target = Target { address: None, ..shared.target(Protocol::Http, SocketAddr::new([0; 4].into(), 0)) };
+            shared.refused(&target, why);
+        }
+        return;
+    };
+    let Some(outcome) = outcome else {
+        return shared.tell(&target, Verdict::Closed, Some(String::from("the policy was changed")), (0, 0));
+    };
+    let bytes = (outcome.sent, outcome.received);
+    let (verdict, reason) = match outcome.end {
+        End::Carried => (Verdict::Closed, None),
+        End::Refused(reason) | End::Mismatch(reason) => (Verdict::Refused, Some(reason)),
+        End::TimedOut => (Verdict::Failed, Some(String::from("nobody answered in time"))),
+        End::Failed(error) => (Verdict::Failed, Some(error.to_string())),
+        End::Bad(why) => (Verdict::Refused, Some(why.to_owned())),
+        End::TooSlow => (Verdict::Closed, Some(String::from("it did not say in time what it wants"))),
+        End::Gone => (Verdict::Closed, Some(String::from("the program was gone"))),
+    };
+    shared.tell(&target, verdict, reason, bytes);
+}
+
+/// Dials under the policy.
+struct Judging<'a> {
+    shared: &'a Shared,
+    target: Mutex<Option<Target>>,
+}
+
+impl Judging<'_> {
+    fn target(&self) -> Option<Target> {
+        self.target.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, target: &Target) {
+        *self.target.lock().unwrap_or_else(PoisonError::into_inner) = Some(target.clone());
+    }
+
+    /// Returns when the policy does not allow the connection any longer.
+    async fn forbidden(&self) {
+        let mut policy = self.shared.policy.subscribe();
+        while policy.changed().await.is_ok() {
+            let now = Arc::clone(&policy.borrow_and_update());
+            if self.target().is_some_and(|target| !self.shared.still_allowed(&now, &target)) {
+                return;
+            }
+        }
+        std::future::pending().await
+    }
+
+    /// Looks a name up and connects to the first address that may be reached.
+    async fn by_address(&self, policy: &Policy, host: &str, port: u16) -> Result<(TcpStream, IpAddr), NamedError> {
+        let shared = self.shared;
+        let addresses = shared.world.resolver.addresses(host).await.map_err(NamedError::Failed)?;
+        let mut last = NamedError::Failed(io::ErrorKind::NotFound.into());
+        for address in addresses {
+            if let Err(reason) = shared.judge(policy, address, port) {
+                last = NamedError::Refused(format!("{address}: {reason}"));
+                continue;
+            }
+            match dial::connect(SocketAddr::new(address, port)).await {
+                Ok(stream) => return Ok((stream, address)),
+                Err(error) => last = NamedError::Failed(error),
+            }
+        }
+        Err(last)
+    }
+}
+
+impl Dialer for Judging<'_> {
+    type Stream = TcpStream;
+
+    fn checks_names(&self) -> bool {
+        self.shared.policy().allowed_names().is_some()
+    }
+
+    async fn dial(&self, host: &str, port: u16, _: Seen) -> Result<TcpStream, DialError> {
+        let mut target = Target::named(self.shared.number(), Protocol::Http, host, port);
+        self.set(&target);
+        let policy = self.shared.policy();
+        let dialed = match &*policy {
+            Policy::Names(names) if !names.allows(host) => {
+                return Err(DialError::Refused(String::from("the name is not on the list")));
+            }
+            Policy::Names(_) => dial::connect_named(self.shared, host, port).await,
+            _ => self.by_address(&policy, host, port).await,
+        };
+        match dialed {
+            Ok((stream, address)) => {
+                target.address = Some(address);
+                self.set(&target);
+                self.shared.allowed(&target);
+                Ok(stream)
+            }
+            Err(NamedError::Refused(reason)) => Err(DialError::Refused(reason)),
+            Err(NamedError::Failed(error)) if error.kind() == io::ErrorKind::TimedOut => Err(DialError::TimedOut),
+            Err(NamedError::Failed(error)) => Err(DialError::Failed(error)),
+        }
+    }
+}
