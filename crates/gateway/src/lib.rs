@@ -12,6 +12,8 @@ mod policy;
 #[cfg(test)]
 mod prng;
 #[allow(dead_code, reason = "the flows that use it follow")]
+mod proxy;
+#[allow(dead_code, reason = "the flows that use it follow")]
 mod resolver_config;
 
 pub use address::{special, special_range};
