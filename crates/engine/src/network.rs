@@ -9,11 +9,12 @@
 //! has no packet filter for it, programs reach an HTTP proxy instead, by the usual variables; every policy holds there too,
 //! because there is no other way out at all.
 
-use crate::EngineError;
 use crate::events::EventLog;
+use crate::{EngineError, sys};
 use computesdk_gateway::{Gateway, Hooks, Policy, Port};
 use computesdk_guest_protocol::launcher::Failure;
 use computesdk_guest_protocol::outlet::{self, Outlet, PROXY_PORT};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -88,13 +89,21 @@ impl Networks {
         policy: Policy,
         events: &Arc<EventLog>,
     ) -> Result<Port, EngineError> {
-        let hooks = by_name(outlet, hooks).ok_or_else(|| EngineError::no_room("take the sandbox's network"))?;
-        let failed = EngineError::host("serve the sandbox's network");
-        let sink: Arc<EventLog> = Arc::clone(events);
-        self.gateway().and_then(|gateway| gateway.attach(hooks, policy, sink)).map_err(failed)
+        if hooks.len() != outlet.hooks().len() {
+            return Err(EngineError::no_room("take the sandbox's network"));
+        }
+        let attached = self.gateway().and_then(|gateway| {
+            let hooks = {
+                let _guard = gateway.enter();
+                by_name(outlet, hooks)?
+            };
+            let sink: Arc<EventLog> = Arc::clone(events);
+            gateway.attach(hooks, policy, sink)
+        });
+        attached.map_err(EngineError::host("serve the sandbox's network"))
     }
 
-    fn gateway(&self) -> std::io::Result<&Gateway> {
+    fn gateway(&self) -> io::Result<&Gateway> {
         if let Some(gateway) = self.gateway.get() {
             return Ok(gateway);
         }
@@ -109,10 +118,8 @@ impl Networks {
     }
 }
 
-fn by_name(outlet: Outlet, fds: Vec<OwnedFd>) -> Option<Hooks> {
-    if fds.len() != outlet.hooks().len() {
-        return None;
-    }
+/// The hooks by their names. The caller is in the gateway's runtime.
+fn by_name(outlet: Outlet, fds: Vec<OwnedFd>) -> io::Result<Hooks> {
     let (mut listener, mut log, mut raw4, mut raw6) = (None, None, None, None);
     for (hook, fd) in outlet.hooks().iter().zip(fds) {
         let place = match hook {
@@ -123,10 +130,12 @@ fn by_name(outlet: Outlet, fds: Vec<OwnedFd>) -> Option<Hooks> {
         };
         *place = Some(fd);
     }
-    match outlet {
-        Outlet::Closed => None,
-        Outlet::Proxy => Some(Hooks::Proxy { listener: listener? }),
-        Outlet::Gateway { .. } => Some(Hooks::Gateway { listener: listener?, log: log?, raw4: raw4?, raw6 }),
+    match (listener, log, raw4) {
+        (Some(listener), Some(log), Some(raw4)) => {
+            Ok(Hooks::Gateway { listener, log: sys::register(log)?, raw4, raw6 })
+        }
+        (Some(listener), None, None) => Ok(Hooks::Proxy { listener }),
+        _ => Err(io::ErrorKind::InvalidInput.into()),
     }
 }
 

@@ -326,7 +326,14 @@ impl Sandbox {
         }
         let open_files = spec.limits.open_files.unwrap_or(0);
         shared.events.tell(EventKind::Created);
-        Self { shared, engine, created_at: SystemTime::now(), open_files, lifetime: spec.lifetime, changing: Arc::default() }
+        Self {
+            shared,
+            engine,
+            created_at: SystemTime::now(),
+            open_files,
+            lifetime: spec.lifetime,
+            changing: Arc::default(),
+        }
     }
 
     /// Returns when its agent has answered.

@@ -9,10 +9,9 @@ use crate::shared::{Shared, World};
 use rustix::fd::OwnedFd;
 use std::io;
 use std::sync::Arc;
-use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::net::TcpListener;
-use tokio::runtime::{Builder, Handle};
+use tokio::runtime::{Builder, EnterGuard, Handle};
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
@@ -33,8 +32,8 @@ pub enum Hooks {
     Gateway {
         /// Where connections come that were let go.
         listener: OwnedFd,
-        /// Where packets are told.
-        log: OwnedFd,
+        /// Where packets are told, registered with the gateway's runtime ([`Gateway::enter`]).
+        log: AsyncFd<OwnedFd>,
         /// By which packets of the fourth version are put back.
         raw4: OwnedFd,
         /// And of the sixth.
@@ -71,6 +70,12 @@ impl Gateway {
         Ok(Self { runtime: handle, world: Arc::new(World::new()), _stop: stop })
     }
 
+    /// What is registered while this is held belongs to the gateway's runtime.
+    #[must_use]
+    pub fn enter(&self) -> EnterGuard<'_> {
+        self.runtime.enter()
+    }
+
     /// Serves a sandbox under this policy.
     ///
     /// # Errors
@@ -82,11 +87,7 @@ impl Gateway {
         let listen = |fd: OwnedFd| TcpListener::from_std(fd.into());
         let task = match hooks {
             Hooks::Gateway { listener, log, raw4, raw6 } => {
-                let ends = Ends {
-                    listener: listen(listener)?,
-                    log: AsyncFd::register_with_interest(log, Interest::READABLE)?,
-                    injector: Injector::new(raw4, raw6),
-                };
+                let ends = Ends { listener: listen(listener)?, log, injector: Injector::new(raw4, raw6) };
                 self.runtime.spawn(port::serve(Arc::clone(&shared), ends))
             }
             Hooks::Proxy { listener } => self.runtime.spawn(proxied::serve(Arc::clone(&shared), listen(listener)?)),

@@ -11,9 +11,10 @@ use std::net::IpAddr;
 const MOST_ENTRIES: usize = 1000;
 
 /// Where a sandbox may go.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Policy {
     /// Nowhere.
+    #[default]
     Nothing,
     /// To every ordinary address of the internet: not to private networks, this machine, or a metadata service.
     Internet,

@@ -4,11 +4,11 @@
 
 use crate::event::Protocol;
 use crate::inject::Injector;
+use crate::log;
 use crate::packet::{Packet, protocol};
 use crate::shared::Shared;
 use crate::tcp::Connections;
 use crate::udp::Flows;
-use crate::log;
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};

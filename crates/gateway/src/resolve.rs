@@ -83,9 +83,8 @@ impl Resolver {
         for _ in 0..ROUNDS {
             for server in &servers.servers {
                 let server = SocketAddr::new(*server, PORT);
-                let asked = async {
-                    if over_tcp { ask_tcp(server, query).await } else { ask_udp(server, query).await }
-                };
+                let asked =
+                    async { if over_tcp { ask_tcp(server, query).await } else { ask_udp(server, query).await } };
                 match timeout(ANSWER_WITHIN, asked).await {
                     Ok(Ok(answer)) => return Ok(answer),
                     Ok(Err(error)) => last = error,

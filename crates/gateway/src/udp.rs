@@ -87,7 +87,9 @@ impl Flows {
             return Err(refused(String::from("the gateway serves names only")));
         }
         if policy.allowed_names().is_some() {
-            return Err(refused(String::from("a list of names lets through what names its host: HTTP and TLS over TCP")));
+            return Err(refused(String::from(
+                "a list of names lets through what names its host: HTTP and TLS over TCP",
+            )));
         }
         shared.judge(&policy, to.ip(), to.port()).map_err(|reason| refused(reason.into_owned()))?;
         if self.flows().len() >= MOST_FLOWS {
