@@ -49,7 +49,7 @@ pub(crate) fn terminal(fd: OwnedFd) -> Result<OwnedFd, EngineError> {
 
 /// A connected TCP socket, made non-blocking.
 pub(crate) fn tcp_socket(fd: OwnedFd) -> Result<std::net::TcpStream, EngineError> {
-    let is_tcp = sockopt::socket_domain(&fd) == Ok(AddressFamily::INET)
+    let is_tcp = matches!(sockopt::socket_domain(&fd), Ok(AddressFamily::INET | AddressFamily::INET6))
         && sockopt::socket_type(&fd) == Ok(SocketType::STREAM)
         && sockopt::socket_protocol(&fd) == Ok(Some(rustix::net::ipproto::TCP));
     if !is_tcp {

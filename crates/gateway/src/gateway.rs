@@ -71,7 +71,6 @@ impl Gateway {
     }
 
     /// What is registered while this is held belongs to the gateway's runtime.
-    #[must_use]
     pub fn enter(&self) -> EnterGuard<'_> {
         self.runtime.enter()
     }

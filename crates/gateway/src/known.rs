@@ -1,7 +1,7 @@
 //! Which names an address was told for.
 //!
-//! Under a list of names a connection is let begin only to an address that was told for a name of the list. This decides
-//! nothing more: what is said on the connection must name a host of the list, and that host is looked up again.
+//! It is shown with each connection. Under a list of names a connection is let begin only to an address that was told for a name
+//! of the list. This decides nothing more: what is said on the connection must name a host of the list, and that host is looked up again.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;

@@ -49,11 +49,9 @@ pub(crate) async fn answer(shared: &Shared, query: &[u8], over_tcp: bool) -> Opt
         dns::answer_addresses(query, &listed, LISTED_TTL)
     };
     let response = if limited { dns::without_hints(&response) } else { response };
-    if limited {
-        let told = dns::addresses(&response).into_iter().map(|(address, _)| address);
-        let told: Vec<_> = told.filter(|address| crate::address::special(*address).is_none()).collect();
-        shared.known().told(&question.name, told);
-    }
+    let told = dns::addresses(&response).into_iter().map(|(address, _)| address);
+    let told: Vec<_> = told.filter(|address| crate::address::special(*address).is_none()).collect();
+    shared.known().told(&question.name, told);
     let response = if over_tcp { response } else { dns::truncated(&response, dns::accepted_size(query)) };
     shared.tell(&target, Verdict::Allowed, None, (query.len() as u64, response.len() as u64));
     Some(response)

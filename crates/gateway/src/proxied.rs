@@ -92,7 +92,8 @@ impl Judging<'_> {
                 return;
             }
         }
-        std::future::pending().await
+        // The sandbox is going.
+        std::future::pending::<()>().await;
     }
 
     /// Looks a name up and connects to the first address that may be reached.

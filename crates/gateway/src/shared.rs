@@ -82,7 +82,9 @@ impl Shared {
 
     /// A target of a new connection.
     pub(crate) fn target(&self, protocol: Protocol, to: SocketAddr) -> Target {
-        Target::new(self.number(), protocol, to)
+        let mut target = Target::new(self.number(), protocol, to);
+        target.host = self.known().name(to.ip()).map(str::to_owned);
+        target
     }
 
     /// Room for one more connection, if there is.
@@ -126,7 +128,7 @@ impl Shared {
     /// Whether a connection that goes on may do so under this policy.
     pub(crate) fn still_allowed(&self, policy: &Policy, target: &Target) -> bool {
         match (policy.allowed_names(), &target.host, target.address) {
-            (Some(names), Some(host), _) => names.allows(host),
+            (Some(names), Some(host), _) => target.is_named && names.allows(host),
             (None, _, Some(address)) => self.judge(policy, address, target.port).is_ok(),
             _ => false,
         }

@@ -90,10 +90,9 @@ impl Connections {
             }
             target.protocol = Protocol::Dns;
             Opened::NameServer
-        } else if policy.allowed_names().is_some() {
-            match self.shared.known().name(to.ip()) {
-                Some(name) => target.host = Some(name.to_owned()),
-                None => return self.refuse(packet, &target, "not the address of a name on the list"),
+        } else if let Some(names) = policy.allowed_names() {
+            if !target.host.as_ref().is_some_and(|host| names.allows(host)) {
+                return self.refuse(packet, &target, "not the address of a name on the list");
             }
             Opened::ByName
         } else {
@@ -213,7 +212,7 @@ async fn by_name(shared: &Shared, mut target: Target, mut inner: TcpStream) {
         Ok(Err(reason)) => return refuse(&inner, &target, reason),
         Err(_) => return refuse(&inner, &target, String::from("it named no host in time")),
     };
-    target.host = Some(named.name.clone());
+    (target.host, target.is_named) = (Some(named.name.clone()), true);
     if !shared.still_allowed(&shared.policy(), &target) {
         return refuse(&inner, &target, String::from("the name is not on the list"));
     }

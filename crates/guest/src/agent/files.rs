@@ -11,7 +11,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use computesdk_guest_protocol::MAX_SPILLED;
 use computesdk_guest_protocol::agent::{Answer, Ask, Kind, Open, Stat};
-use core::net::{Ipv4Addr, SocketAddrV4};
+use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
@@ -162,10 +162,19 @@ fn rename(from: &[u8], to: &[u8]) -> Result<(), Errno> {
     }
 }
 
+/// Servers that were told `localhost` may have taken it for either address.
 fn connect(port: u16) -> Result<OwnedFd, Errno> {
+    match connect_to(AddressFamily::INET, SocketAddr::from((Ipv4Addr::LOCALHOST, port))) {
+        Err(Errno::CONNREFUSED) => connect_to(AddressFamily::INET6, SocketAddr::from((Ipv6Addr::LOCALHOST, port)))
+            .map_err(|_| Errno::CONNREFUSED),
+        connected => connected,
+    }
+}
+
+fn connect_to(family: AddressFamily, address: SocketAddr) -> Result<OwnedFd, Errno> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)?;
-    match rustix::net::connect(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, port)) {
+    let socket = socket_with(family, SocketType::STREAM, flags, None)?;
+    match rustix::net::connect(&socket, &address) {
         // Loopback answers within the call, or at the latest in the softirq after it.
         Ok(()) => Ok(socket),
         Err(Errno::INPROGRESS) => {
