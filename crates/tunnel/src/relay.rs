@@ -1,0 +1,99 @@
+//! Bytes both ways between two ends, each direction with its own end.
+//!
+//! - A direction that ends (FIN, or `close_notify` over TLS) is ended at the other side too, and the other direction goes on.
+//! - A side that is reset resets the other, once what it had sent before is passed on.
+//! - At most [`BUFFER`] bytes of a direction are held here. A reader that is slow slows its sender; nothing ever expires.
+
+use crate::side::{Reader, Side, Writer, broken};
+use std::io;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+/// Bytes held for one direction.
+pub(crate) const BUFFER: usize = 64 * 1024;
+/// How long what a broken side had sent may take to be read by the other. Without a bound, a peer that reads nothing would
+/// keep the connection of one that is long gone.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// Which end of a direction failed.
+#[derive(Debug)]
+pub(crate) enum Failed {
+    Read(io::Error),
+    Write(io::Error),
+}
+
+/// The next bytes; nothing at the end. TLS clients that hang up without `close_notify` are many, and a sandbox's server can
+/// do nothing about them: that is an end too.
+pub(crate) async fn read(reader: &mut Reader, buffer: &mut [u8]) -> Result<usize, Failed> {
+    match reader.read(buffer).await {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(0),
+        result => result.map_err(Failed::Read),
+    }
+}
+
+pub(crate) async fn write(writer: &mut Writer, bytes: &[u8]) -> Result<(), Failed> {
+    writer.write_all(bytes).await.map_err(Failed::Write)?;
+    // TLS keeps records back until it is told.
+    writer.flush().await.map_err(Failed::Write)
+}
+
+/// One direction, to its end, which is passed on.
+pub(crate) async fn pump(reader: &mut Reader, writer: &mut Writer) -> Result<(), Failed> {
+    let mut buffer = vec![0; BUFFER];
+    loop {
+        let n = read(reader, &mut buffer).await?;
+        if n == 0 {
+            return writer.shutdown().await.map_err(Failed::Write);
+        }
+        write(writer, &buffer[..n]).await?;
+    }
+}
+
+/// Which side is no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Gone {
+    A,
+    B,
+    /// Its last bytes are passed on already.
+    Drained,
+}
+
+/// Passes bytes both ways until both directions ended, or one side broke; then the other is reset when it is dropped.
+pub(crate) async fn relay(mut a: Side, mut b: Side) {
+    let gone = {
+        let (a_tcp, b_tcp) = (a.tcp.clone(), b.tcp.clone());
+        let up = pump(&mut a.reader, &mut b.writer);
+        let down = pump(&mut b.reader, &mut a.writer);
+        tokio::pin!(up, down);
+        let (mut up_ended, mut down_ended) = (false, false);
+        let gone = loop {
+            if up_ended && down_ended {
+                break None;
+            }
+            tokio::select! {
+                result = &mut up, if !up_ended => match result {
+                    Ok(()) => up_ended = true,
+                    Err(Failed::Read(_)) => break Some(Gone::Drained),
+                    Err(Failed::Write(_)) => { up_ended = true; break Some(Gone::B) }
+                },
+                result = &mut down, if !down_ended => match result {
+                    Ok(()) => down_ended = true,
+                    Err(Failed::Read(_)) => break Some(Gone::Drained),
+                    Err(Failed::Write(_)) => { down_ended = true; break Some(Gone::A) }
+                },
+                () = broken(a_tcp.as_ref()) => break Some(Gone::A),
+                () = broken(b_tcp.as_ref()) => break Some(Gone::B),
+            }
+        };
+        match gone {
+            Some(Gone::A) if !up_ended => drop(tokio::time::timeout(LAST_WORDS, up).await),
+            Some(Gone::B) if !down_ended => drop(tokio::time::timeout(LAST_WORDS, down).await),
+            _ => {}
+        }
+        gone
+    };
+    if gone.is_none() {
+        a.finish();
+        b.finish();
+    }
+}
