@@ -17,6 +17,7 @@ use computesdk_guest_protocol::outlet::{self, Outlet, PROXY_PORT};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use tokio::runtime::Handle;
 
 /// How sandboxes get out, if they may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -101,6 +102,11 @@ impl Networks {
             gateway.attach(hooks, policy, sink)
         });
         attached.map_err(EngineError::host("serve the sandbox's network"))
+    }
+
+    /// The runtime of the gateway's thread.
+    pub(crate) fn runtime(&self) -> io::Result<Handle> {
+        self.gateway().map(|gateway| gateway.runtime().clone())
     }
 
     fn gateway(&self) -> io::Result<&Gateway> {
