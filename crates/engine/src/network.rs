@@ -82,6 +82,24 @@ impl Networks {
         Some(format!("only programs that use HTTP_PROXY and HTTPS_PROXY reach the network: {why}"))
     }
 
+    /// What reaches the network, if it may.
+    pub(crate) fn reach(&self) -> &'static str {
+        match self.outlet {
+            Outlet::Gateway { .. } => "every program",
+            _ => "programs that use an HTTP proxy",
+        }
+    }
+
+    /// What to do for a better way out.
+    pub(crate) fn hint(&self) -> Option<String> {
+        self.lack.as_ref().map(|lack| {
+            format!(
+                "{lack}: the gateway needs the kernel's nf_tables with tproxy and nfnetlink_log (`modprobe nft_tproxy \
+                 nfnetlink_log`, or a kernel that has them)"
+            )
+        })
+    }
+
     /// Serves a sandbox that came with these hooks.
     pub(crate) fn attach(
         &self,
