@@ -61,6 +61,10 @@ pub struct Doctor {
     pub limits: Vec<&'static str>,
     /// What to do about those that cannot.
     pub limits_hint: Option<String>,
+    /// What reaches the network from sandboxes that may: `every program`, or `programs that use an HTTP proxy`.
+    pub network: Option<&'static str>,
+    /// What to do about it, if it could be better.
+    pub network_hint: Option<String>,
     /// What else is worth knowing.
     pub notes: Vec<String>,
 }
@@ -75,11 +79,16 @@ impl Doctor {
         let host = Host::new(options)?;
         let (attempts, failures) = rung::attempts(degraded);
         let mut rungs: Vec<RungReport> = failures.into_iter().map(report).collect();
-        let mut best = None;
+        let (mut best, mut network, mut network_hint) = (None, None, None);
         for attempt in &attempts {
             let name = attempt.rung().label().to_owned();
             match host.start(attempt, true).await {
                 Ok(engine) => {
+                    if best.is_none() {
+                        let networks = &engine.inner.networks;
+                        network = Some(networks.reach());
+                        network_hint = networks.hint();
+                    }
                     engine.shut_down().await;
                     best = best.or(Some(attempt.clone()));
                     rungs.retain(|rung| rung.name != name);
@@ -125,6 +134,8 @@ impl Doctor {
             state_dir: host.state_dir().to_path_buf(),
             limits: limits.filter(|(_, kept)| *kept).map(|(name, _)| name).collect(),
             limits_hint: kept.advice,
+            network,
+            network_hint,
             notes,
         })
     }

@@ -17,6 +17,7 @@ use computesdk_guest_protocol::outlet::{self, Outlet, PROXY_PORT};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use tokio::runtime::Handle;
 
 /// How sandboxes get out, if they may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -81,6 +82,24 @@ impl Networks {
         Some(format!("only programs that use HTTP_PROXY and HTTPS_PROXY reach the network: {why}"))
     }
 
+    /// What reaches the network, if it may.
+    pub(crate) fn reach(&self) -> &'static str {
+        match self.outlet {
+            Outlet::Gateway { .. } => "every program",
+            _ => "programs that use an HTTP proxy",
+        }
+    }
+
+    /// What to do for a better way out.
+    pub(crate) fn hint(&self) -> Option<String> {
+        self.lack.as_ref().map(|lack| {
+            format!(
+                "{lack}: the gateway needs the kernel's nf_tables with tproxy and nfnetlink_log (`modprobe nft_tproxy \
+                 nfnetlink_log`, or a kernel that has them)"
+            )
+        })
+    }
+
     /// Serves a sandbox that came with these hooks.
     pub(crate) fn attach(
         &self,
@@ -101,6 +120,11 @@ impl Networks {
             gateway.attach(hooks, policy, sink)
         });
         attached.map_err(EngineError::host("serve the sandbox's network"))
+    }
+
+    /// The runtime of the gateway's thread.
+    pub(crate) fn runtime(&self) -> io::Result<Handle> {
+        self.gateway().map(|gateway| gateway.runtime().clone())
     }
 
     fn gateway(&self) -> io::Result<&Gateway> {

@@ -391,6 +391,23 @@ impl Sandbox {
         Ok(())
     }
 
+    /// Returns when it has ended. Holds neither it nor its engine.
+    pub fn over(&self) -> impl Future<Output = ()> + Send + 'static {
+        let mut end = self.shared.end.subscribe();
+        async move {
+            // A sender that is gone is as good as an end.
+            let _ = end.wait_for(Option::is_some).await;
+        }
+    }
+
+    /// The runtime on which the engine serves networks, for whoever serves more of them.
+    ///
+    /// # Errors
+    /// If its thread cannot be started.
+    pub fn network_runtime(&self) -> std::io::Result<Handle> {
+        self.engine.networks.runtime()
+    }
+
     /// What happened to it: what is remembered, then each thing as it happens.
     #[must_use]
     pub fn events(&self) -> Events {

@@ -70,6 +70,12 @@ impl Gateway {
         Ok(Self { runtime: handle, world: Arc::new(World::new()), _stop: stop })
     }
 
+    /// The runtime of its thread, for whoever serves more on it.
+    #[must_use]
+    pub fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+
     /// What is registered while this is held belongs to the gateway's runtime.
     pub fn enter(&self) -> EnterGuard<'_> {
         self.runtime.enter()

@@ -1,7 +1,8 @@
 //! What the provider can be told.
 
 use computesdk_core::Runtime;
-use computesdk_engine::EngineOptions;
+use computesdk_engine::{EngineOptions, WayOut};
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -28,6 +29,27 @@ pub struct LocalConfig {
     /// Most bytes of one stream of a process that are set aside while nobody reads it: 1 MiB in memory, the rest in a
     /// nameless file below `state_dir`. A process that writes more then waits. Default: 1 GiB; at least 1 MiB.
     pub unread_output_bytes: Option<u64>,
+    /// Where published ports listen. Default: `127.0.0.1`, this machine alone. With an address beyond it, whoever reaches this
+    /// machine reaches the servers in the sandboxes; see [`CreateOptions::inbound`](computesdk_core::CreateOptions::inbound).
+    pub listen: IpAddr,
+    /// Where the local certificate authority is kept that signs for published ports. Default: [`authority_dir`].
+    pub authority_dir: Option<PathBuf>,
+    /// Sandboxes reach the network by an HTTP proxy alone, as they do by themselves where the kernel has no packet filter for
+    /// them. Default: no.
+    pub proxy_only: bool,
+}
+
+/// Where the local certificate authority is kept unless [`LocalConfig::authority_dir`] says otherwise:
+/// `$XDG_DATA_HOME/computesdk/ca`, else `~/.local/share/computesdk/ca`, else a directory of this user's below the system's
+/// temporary one.
+#[must_use]
+pub fn authority_dir() -> PathBuf {
+    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let base = absolute("XDG_DATA_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/share")));
+    match base {
+        Some(base) => base.join("computesdk/ca"),
+        None => std::env::temp_dir().join(format!("computesdk-{}", rustix::process::geteuid().as_raw())).join("ca"),
+    }
 }
 
 impl Default for LocalConfig {
@@ -41,6 +63,9 @@ impl Default for LocalConfig {
             cache_dir: None,
             cgroup: None,
             unread_output_bytes: None,
+            listen: Ipv4Addr::LOCALHOST.into(),
+            authority_dir: None,
+            proxy_only: false,
         }
     }
 }
@@ -54,6 +79,7 @@ impl LocalConfig {
         options.node.clone_from(&self.node);
         options.cgroup.clone_from(&self.cgroup);
         options.unread_output_bytes = self.unread_output_bytes;
+        options.way_out = if self.proxy_only { WayOut::Proxy } else { WayOut::Best };
         options.degraded = degraded;
         options
     }

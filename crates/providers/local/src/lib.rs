@@ -19,10 +19,12 @@
 mod config;
 mod error;
 mod files;
+mod network;
+mod ports;
 mod process;
 mod provider;
 mod sandbox;
 
 pub use computesdk_engine::{Doctor, InterpreterReport, RejectedReport, RungReport};
-pub use config::LocalConfig;
+pub use config::{LocalConfig, authority_dir};
 pub use provider::{Local, doctor, local};

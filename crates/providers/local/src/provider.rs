@@ -1,11 +1,12 @@
 //! The provider: its engine, and the sandboxes it knows.
 
-use crate::LocalConfig;
 use crate::error::{NAME, create_error};
+use crate::ports::{self, MOST_PORTS, PortSettings, Ports};
 use crate::sandbox::{DEFAULT_CWD, LocalSandbox, Settings};
+use crate::{LocalConfig, authority_dir, network};
 use computesdk_core::{
     Capabilities, CreateOptions, Error, ErrorKind, ExecOptions, FilesystemSupport, Isolation, Limits, ListFilter,
-    NetworkModes, Provider, Reconnect, Resources, Result, Runtime, Sandbox, SandboxId, async_trait,
+    Network, NetworkModes, Provider, Reconnect, Resources, Result, Runtime, Sandbox, SandboxId, async_trait,
 };
 use computesdk_engine::{self as engine, Doctor, Engine, KeptLimits, SandboxSpec};
 use std::collections::{BTreeMap, HashSet};
@@ -125,11 +126,18 @@ impl Local {
         let timeout = options.timeout.unwrap_or(self.config.timeout);
         check(&options, timeout)?;
         limits(&options.resources).check().map_err(create_error)?;
+        let policy = network::policy("sandbox.create", options.network.as_ref().unwrap_or(&Network::Egress))?;
+        let ports = PortSettings {
+            listen: self.config.listen,
+            authority: self.config.authority_dir.clone().unwrap_or_else(authority_dir),
+            inbound: ports::inbound(options.inbound.as_ref())?,
+        };
         let reserved = self.reserve(options.name.as_ref())?;
         let engine = self.engine(options.isolation).await?;
         let mut spec = SandboxSpec::default();
         spec.lifetime = (timeout != Duration::MAX).then_some(timeout);
         spec.limits = limits(&options.resources);
+        spec.network = policy;
         let sandbox = engine.create(&spec).await.map_err(create_error)?;
         let undo = Undo(Some(sandbox.clone()));
 
@@ -148,6 +156,7 @@ impl Local {
             main: OnceLock::new(),
             named: Mutex::default(),
             next_process: AtomicU64::new(1),
+            ports: Ports::new(ports),
         });
         if let Err(error) = furnish(&local, options).await {
             return Err(match local.terminate().await {
@@ -192,6 +201,10 @@ async fn furnish(local: &Arc<LocalSandbox>, options: CreateOptions) -> Result<()
             failed(Error::new(ErrorKind::Unexpected, "filesystem.write", error.to_string()).with_source(error))
         })?;
     }
+    // Before the main process: it may be told where it is reached.
+    for port in &options.ports {
+        local.publish(*port).await?;
+    }
     if let Some(command) = options.command {
         let program = command.first().cloned().unwrap_or_default();
         let mut exec = ExecOptions::new(command);
@@ -232,6 +245,12 @@ fn check(options: &CreateOptions, timeout: Duration) -> Result<()> {
     }
     if let Some(upload) = options.files.iter().find(|upload| bad_path(&upload.path)) {
         return invalid("files", format!("{:?} is no absolute path", upload.path));
+    }
+    if options.ports.contains(&0) {
+        return invalid("ports", String::from("a port is from 1 to 65535"));
+    }
+    if options.ports.len() > MOST_PORTS {
+        return invalid("ports", format!("{} are too many: at most {MOST_PORTS}", options.ports.len()));
     }
     if options.command.as_ref().is_some_and(|command| command.first().is_none_or(String::is_empty)) {
         return invalid("command", String::from("it needs a program"));
@@ -307,7 +326,9 @@ impl Provider for Local {
         capabilities.streaming = true;
         capabilities.pty = true;
         capabilities.users = *self.users.get_or_init(|| Engine::will_have_users(&self.config.engine_options(false)));
-        capabilities.network = NetworkModes { none: true, egress: false, cidr: false, domain: false };
+        capabilities.network = NetworkModes { none: true, egress: true, cidr: true, domain: true };
+        capabilities.ports = true;
+        capabilities.inbound = true;
         let kept = self.kept_limits();
         capabilities.limits = Limits {
             memory: kept.memory,

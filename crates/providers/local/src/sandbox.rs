@@ -2,10 +2,12 @@
 
 use crate::error::{NAME, call_error};
 use crate::files::LocalFiles;
+use crate::network::{self, Events};
+use crate::ports::Ports;
 use crate::process::{LocalProcess, State};
 use computesdk_core::{
-    EndCause, Error, ErrorKind, ExecOptions, Files, Process, ProcessId, Result, Runtime, Sandbox, SandboxId,
-    SandboxInfo, SandboxStatus, StartFailure, Stdio, Usage, async_trait,
+    BoxStream, EndCause, Error, ErrorKind, EventStream, ExecOptions, Files, Network, Process, ProcessId, Result,
+    Runtime, Sandbox, SandboxId, SandboxInfo, SandboxStatus, StartFailure, Stdio, Tunnel, Usage, async_trait,
 };
 use computesdk_engine::{self as engine, End, EngineError, ExecSpec, Refusal, Refused};
 use std::collections::{BTreeMap, HashMap};
@@ -27,6 +29,7 @@ pub(crate) struct LocalSandbox {
     /// Processes whose id the caller chose: starting one again finds it here.
     pub(crate) named: Mutex<HashMap<ProcessId, Arc<OnceCell<Arc<LocalProcess>>>>>,
     pub(crate) next_process: AtomicU64,
+    pub(crate) ports: Ports,
 }
 
 /// What was settled at create.
@@ -44,6 +47,16 @@ impl LocalSandbox {
     /// Why it ended, or `None` while it runs.
     pub(crate) fn end(&self) -> Option<EndCause> {
         self.sandbox.ended().map(end_cause)
+    }
+
+    fn check_running(&self, operation: &'static str) -> Result<()> {
+        match self.end() {
+            None => Ok(()),
+            Some(end) => {
+                let text = format!("sandbox {} has ended: {end}", self.id);
+                Err(Error::new(ErrorKind::NotFound, operation, text).with_provider(NAME))
+            }
+        }
     }
 
     pub(crate) fn metadata(&self) -> BTreeMap<String, String> {
@@ -153,6 +166,8 @@ impl Sandbox for LocalSandbox {
                 "{count} output {streams} that nobody reads reached the limit of what is set aside: whoever writes waits"
             ));
         }
+        notices.extend(self.sandbox.network_notice());
+        notices.extend(self.ports.notice());
         Ok(SandboxInfo {
             id: self.id.clone(),
             provider: NAME.to_owned(),
@@ -196,11 +211,44 @@ impl Sandbox for LocalSandbox {
         ended.map(drop).map_err(|error| call_error("sandbox.terminate", self.id.as_str(), error))
     }
 
-    async fn set_metadata(&self, metadata: BTreeMap<String, String>) -> Result<()> {
-        if let Some(end) = self.end() {
-            let text = format!("sandbox {} has ended: {end}", self.id);
-            return Err(Error::new(ErrorKind::NotFound, "sandbox.set_metadata", text).with_provider(NAME));
+    async fn publish(&self, port: u16) -> Result<Tunnel> {
+        if port == 0 {
+            return Err(Error::invalid("sandbox.publish", "port", "it is from 1 to 65535").with_provider(NAME));
         }
+        self.check_running("sandbox.publish")?;
+        self.ports.publish(self.id.as_str(), &self.sandbox, port).await
+    }
+
+    async fn tunnels(&self) -> Result<Vec<Tunnel>> {
+        Ok(self.ports.tunnels())
+    }
+
+    async fn connect(&self, port: u16) -> Result<BoxStream> {
+        let connected = self.sandbox.connect(port).await;
+        connected.map(|stream| Box::new(stream) as BoxStream).map_err(|error| match error {
+            EngineError::File(source) => {
+                let text = format!("nothing answers at port {port} of sandbox {}", self.id);
+                Error::new(ErrorKind::Unavailable, "sandbox.connect", text)
+                    .with_provider(NAME)
+                    .with_context("port", port.to_string())
+                    .with_source(source)
+            }
+            other => call_error("sandbox.connect", self.id.as_str(), other),
+        })
+    }
+
+    async fn set_network(&self, network: Network) -> Result<()> {
+        let policy = network::policy("sandbox.set_network", &network)?;
+        let changed = self.sandbox.set_network(policy).await;
+        changed.map_err(|error| call_error("sandbox.set_network", self.id.as_str(), error))
+    }
+
+    async fn events(&self) -> Result<Box<dyn EventStream>> {
+        Ok(Box::new(Events(self.sandbox.events())))
+    }
+
+    async fn set_metadata(&self, metadata: BTreeMap<String, String>) -> Result<()> {
+        self.check_running("sandbox.set_metadata")?;
         *self.metadata.lock().unwrap_or_else(PoisonError::into_inner) = metadata;
         Ok(())
     }
@@ -215,7 +263,7 @@ fn usage(used: &engine::SandboxUsage) -> Usage {
     usage
 }
 
-fn end_cause(end: End) -> EndCause {
+pub(crate) fn end_cause(end: End) -> EndCause {
     match end {
         End::OutOfMemory => EndCause::OutOfMemory,
         End::ProcessLimit => EndCause::ProcessLimit,
