@@ -133,7 +133,9 @@ impl Probe {
             What::Exec(argv) => exec(sandbox, argv).await,
         };
         answer.or_else(|error| match error.kind() {
-            ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::QuotaExceeded => Ok(Answer::No(error.to_string())),
+            ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::QuotaExceeded => {
+                Ok(Answer::No(with_cause(&error)))
+            }
             _ => Err(error),
         })
     }
@@ -151,6 +153,15 @@ impl fmt::Display for What {
             Self::Tcp(port) => write!(f, "port {port}"),
             Self::Exec(argv) => write!(f, "`{}`", argv.join(" ")),
         }
+    }
+}
+
+/// The message with its cause, on one line.
+fn with_cause(error: &Error) -> String {
+    let text = error.to_string();
+    match std::error::Error::source(error).map(ToString::to_string) {
+        Some(cause) if !text.contains(&cause) => format!("{text}: {cause}"),
+        _ => text,
     }
 }
 
