@@ -4,7 +4,7 @@ use crate::check::{Failure, Outcome, refused_naming};
 use crate::context::{Context, soon};
 use crate::need::own_addresses;
 use crate::probe::{line, script, start};
-use crate::server::{answer, fetch, fetch_all, listen, serve_http, url};
+use crate::server::{Fetched, answer, fetch, fetch_all, listen, serve_http, url};
 use computesdk::Sandbox;
 use computesdk_core::{
     CreateOptions, EventKind, ExecOptions, ListFilter, Network, NetworkEvent, NetworkProtocol, Runtime, Verdict,
@@ -125,11 +125,9 @@ async fn none_reaches_nothing(cx: &Context) -> Outcome {
     targets.extend(urls(&[("192.0.2.1", 80), ("203.0.113.1", 443), ("2001:db8::1", 80)]));
     // And no name has an address, which is known at once.
     targets.push(url("example.com", 80));
-    for fetched in fetch_all(&sandbox, &targets).await? {
-        fetched.ensure_refused()?;
-    }
-    ensure!(listener.accept().is_err(), "it reached this machine");
-    Ok(())
+    let all = fetch_all(&sandbox, &targets).await?;
+    ensure!(listener.accept().is_err(), "it reached this machine: {all:?}");
+    all.iter().try_for_each(Fetched::ensure_refused)
 }
 
 async fn none_has_a_loopback(cx: &Context) -> Outcome {
@@ -173,20 +171,15 @@ fn everywhere() -> Outcome<(TcpListener, Vec<String>)> {
 
 async fn egress_reaches_nothing_private(cx: &Context) -> Outcome {
     let sandbox = with(cx, Network::Egress).await?;
-    for fetched in fetch_all(&sandbox, &urls(PRIVATE)).await? {
-        fetched.ensure_refused()?;
-    }
-    Ok(())
+    fetch_all(&sandbox, &urls(PRIVATE)).await?.iter().try_for_each(Fetched::ensure_refused)
 }
 
 async fn egress_does_not_reach_this_machine(cx: &Context) -> Outcome {
     let sandbox = with(cx, Network::Egress).await?;
     let (listener, targets) = everywhere()?;
-    for fetched in fetch_all(&sandbox, &targets).await? {
-        fetched.ensure_refused()?;
-    }
-    ensure!(listener.accept().is_err(), "it reached this machine");
-    Ok(())
+    let all = fetch_all(&sandbox, &targets).await?;
+    ensure!(listener.accept().is_err(), "it reached this machine: {all:?}");
+    all.iter().try_for_each(Fetched::ensure_refused)
 }
 
 async fn egress_does_not_reach_another_sandbox(cx: &Context) -> Outcome {
@@ -234,10 +227,7 @@ async fn ranges_are_all_that_is_reached(cx: &Context) -> Outcome {
     ensure!(event.reason.is_some(), "it has no reason: {event:?}");
     // One that contains private ranges does not open them.
     let sandbox = with(cx, Network::Cidr(vec!["0.0.0.0/0".into(), "::/0".into()])).await?;
-    for fetched in fetch_all(&sandbox, &urls(PRIVATE)).await? {
-        fetched.ensure_refused()?;
-    }
-    Ok(())
+    fetch_all(&sandbox, &urls(PRIVATE)).await?.iter().try_for_each(Fetched::ensure_refused)
 }
 
 async fn what_a_range_allows_is_reached_and_counted(cx: &Context) -> Outcome {
