@@ -3,6 +3,7 @@
 //! Idle directions hold no buffer, and none reads on before what it has read is written: a slow reader holds its writer up.
 
 use rustix::fd::AsFd;
+use std::cell::RefCell;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -11,7 +12,36 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 
 /// What is read at a time.
-const CHUNK: usize = 128 * 1024;
+const CHUNK: usize = 256 * 1024;
+/// Buffers that are kept for the next one who needs one.
+const MOST_SPARE: usize = 8;
+
+thread_local! {
+    static SPARE: RefCell<Vec<Box<[u8]>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A buffer as long as there is something to copy. Fresh memory for each would cost more than the copying.
+struct Buffer(Box<[u8]>);
+
+impl Buffer {
+    fn take() -> Self {
+        let spare = SPARE.with_borrow_mut(Vec::pop);
+        Self(spare.unwrap_or_else(|| vec![0; CHUNK].into_boxed_slice()))
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        let buffer = std::mem::take(&mut self.0);
+        // At the thread's end there is nobody to keep it for.
+        let _ = SPARE.try_with(|spare| {
+            let mut spare = spare.borrow_mut();
+            if spare.len() < MOST_SPARE {
+                spare.push(buffer);
+            }
+        });
+    }
+}
 
 /// Bytes that were copied: from the first to the second, and back.
 #[derive(Debug, Default)]
@@ -51,15 +81,15 @@ pub(crate) async fn relay(inner: &mut TcpStream, outer: &mut TcpStream, copied: 
 async fn pump(read: ReadHalf<'_>, mut write: WriteHalf<'_>, count: &AtomicU64) -> io::Result<()> {
     loop {
         read.readable().await?;
-        let mut buffer = vec![0; CHUNK];
+        let mut buffer = Buffer::take();
         loop {
-            let len = match read.try_read(&mut buffer) {
+            let len = match read.try_read(&mut buffer.0) {
                 Ok(0) => return write.shutdown().await,
                 Ok(len) => len,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => return Err(error),
             };
-            write.write_all(&buffer[..len]).await?;
+            write.write_all(&buffer.0[..len]).await?;
             count.fetch_add(len as u64, Ordering::Relaxed);
         }
     }

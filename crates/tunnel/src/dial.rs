@@ -16,8 +16,7 @@ pub type BoxStream = Box<dyn Stream>;
 /// A connection into the sandbox.
 #[non_exhaustive]
 pub enum Dialed {
-    /// A TCP socket. The only kind of which a reset is seen at once and passed on as a reset, and whose bytes can stay in
-    /// the kernel.
+    /// A TCP socket. The only kind of which a reset is seen at once and passed on as a reset.
     Tcp(TcpStream),
     /// Anything else. It is shut down for the end of a direction, and dropped when something broke.
     Other(BoxStream),

@@ -13,9 +13,8 @@ use crate::guard::Guard;
 use crate::head::{self, BadHead, Response};
 use crate::listen::Shared;
 use crate::pass::Pass;
-use crate::relay::{BUFFER, Failed, pump, read, relay, write};
+use crate::relay::{FIRST, Failed, pump, read, relay, write};
 use crate::side::{Reader, Side, Writer, broken};
-use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
@@ -172,10 +171,9 @@ async fn send_body(
     }
     let mut filled = rest.len();
     let mut buffer = rest;
-    buffer.resize(filled.max(BUFFER), 0);
+    buffer.resize(filled.max(FIRST), 0);
     loop {
-        let bad = |_| Failed::Read(io::Error::new(io::ErrorKind::InvalidData, "a body that is none"));
-        let n = body.take(&buffer[..filled]).map_err(bad)?;
+        let n = body.take(&buffer[..filled]).map_err(|_| Failed::Read)?;
         if open && n > 0 {
             open = write(writer, &buffer[..n]).await.is_ok();
         }
@@ -240,7 +238,7 @@ async fn refuse(mut client: Side, (status, text): Refusal) {
     );
     let said = async {
         write(&mut client.writer, answer.as_bytes()).await?;
-        client.writer.shutdown().await.map_err(Failed::Write)?;
+        client.writer.shutdown().await.map_err(|_| Failed::Write)?;
         let mut sink: Writer = Box::new(tokio::io::sink());
         pump(&mut client.reader, &mut sink).await
     };

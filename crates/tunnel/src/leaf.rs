@@ -112,6 +112,32 @@ impl fmt::Debug for Leaf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustls::client::WebPkiServerVerifier;
+    use rustls::client::danger::ServerCertVerifier;
+    use rustls::pki_types::pem::PemObject;
+    use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+
+    #[test]
+    fn a_key_that_leaked_signs_for_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let ca = crate::store::open(dir.path()).unwrap();
+        let signer = Signer::new(ca.params, ca.key, ca.not_after);
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(dir.path().join("ca.pem")).unwrap()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
+        let verify = |name: &str| {
+            let signed = signer.sign(&[name.to_owned()]).unwrap();
+            let server = ServerName::try_from(name.to_owned()).unwrap();
+            verifier.verify_server_cert(&signed.certified.cert[0], &[], &server, &[], UnixTime::now()).map(drop)
+        };
+        for name in ["localhost", "a.b.localhost", "127.9.9.9", "::1"] {
+            verify(name).unwrap();
+        }
+        for name in ["example.com", "notlocalhost", "localhost.example.com", "10.0.0.1", "::2"] {
+            verify(name).unwrap_err();
+        }
+    }
 
     #[test]
     fn a_certificate_is_renewed_in_time() {

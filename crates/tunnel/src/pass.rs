@@ -71,7 +71,14 @@ impl Pass {
             {
                 continue;
             }
-            let kept = if same_name(name, "Cookie") { without_token(value) } else { Some(value.clone()) };
+            let kept = if same_name(name, "Cookie") {
+                without_token(value)
+            } else if same_name(name, "Referer") {
+                // Where browsers put the address of the page, its query included.
+                std::str::from_utf8(value).ok().map(|url| target_without_token(url).into_bytes())
+            } else {
+                Some(value.clone())
+            };
             headers.extend(kept.map(|value| (name.clone(), value)));
         }
         let mut add = |name: &str, value: &str| headers.push((name.to_owned(), value.as_bytes().to_vec()));
@@ -171,11 +178,12 @@ mod tests {
                 ("X-Forwarded-For", "10.0.0.1"),
                 ("Connection", "keep-alive, X-Verified-User-Data"),
                 ("Authorization", "Basic of-the-sandbox"),
+                ("Referer", &format!("http://a/?b=1&{cookie}")),
             ],
         );
         let pass = Pass::check(&guard, &case).unwrap();
         let text = String::from_utf8(pass.forward(&case, [127, 0, 0, 1].into(), true).to_bytes()).unwrap();
-        let expected = "GET / HTTP/1.1\r\nAuthorization: Basic of-the-sandbox\r\nX-Forwarded-For: 127.0.0.1\r\n\
+        let expected = "GET / HTTP/1.1\r\nAuthorization: Basic of-the-sandbox\r\nReferer: http://a/?b=1\r\nX-Forwarded-For: 127.0.0.1\r\n\
                         X-Forwarded-Proto: https\r\nConnection: close\r\n\r\n";
         assert_eq!(text, expected);
     }

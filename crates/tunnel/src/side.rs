@@ -32,10 +32,6 @@ impl Tcp {
         Self(Arc::new(stream))
     }
 
-    pub(crate) fn stream(&self) -> &TcpStream {
-        &self.0
-    }
-
     /// Comes back when the other side reset the connection, also while nobody reads.
     pub(crate) async fn broken(&self) {
         #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -90,21 +86,19 @@ pub(crate) struct Side {
     pub(crate) reader: Reader,
     pub(crate) writer: Writer,
     pub(crate) tcp: Option<Tcp>,
-    /// Bytes go to the socket as they are.
-    pub(crate) bare: bool,
     clean: bool,
 }
 
 impl Side {
     pub(crate) fn plain(tcp: Tcp) -> Self {
         let (reader, writer) = (Box::new(tcp.clone()), Box::new(tcp.clone()));
-        Self { reader, writer, tcp: Some(tcp), bare: true, clean: false }
+        Self { reader, writer, tcp: Some(tcp), clean: false }
     }
 
     pub(crate) fn tls(stream: TlsStream<Tcp>) -> Self {
         let tcp = stream.get_ref().0.clone();
         let (reader, writer) = tokio::io::split(stream);
-        Self { reader: Box::new(reader), writer: Box::new(writer), tcp: Some(tcp), bare: false, clean: false }
+        Self { reader: Box::new(reader), writer: Box::new(writer), tcp: Some(tcp), clean: false }
     }
 
     pub(crate) fn dialed(dialed: Dialed) -> Self {
@@ -112,7 +106,7 @@ impl Side {
             Dialed::Tcp(stream) => Self::plain(Tcp::new(stream)),
             Dialed::Other(stream) => {
                 let (reader, writer) = tokio::io::split(stream);
-                Self { reader: Box::new(reader), writer: Box::new(writer), tcp: None, bare: false, clean: false }
+                Self { reader: Box::new(reader), writer: Box::new(writer), tcp: None, clean: false }
             }
         }
     }

@@ -146,7 +146,6 @@ impl Tunnel {
     /// # Errors
     /// [`TunnelError::Listen`] where the port is taken, with what to do about it. [`TunnelError::Authority`] where no
     /// certificate can be made for the names.
-    #[allow(clippy::unused_async, reason = "a listener may one day have to be asked for")]
     pub async fn open(dial: Arc<dyn Dial>, options: TunnelOptions) -> Result<Self, TunnelError> {
         let runtime = match options.runtime {
             Some(runtime) => runtime,

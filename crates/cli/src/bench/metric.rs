@@ -25,6 +25,15 @@ pub(crate) enum Metric {
     FileUp,
     /// A file of 64 MiB out of a sandbox
     FileDown,
+    /// Making a sandbox that may reach the network, beside one that may not
+    EgressCreate,
+    /// 1 MiB from a server of this machine, fetched in a sandbox
+    #[value(name = "fetch_1m")]
+    Fetch,
+    /// A server in a sandbox through its published port, to the first byte
+    TunnelFirstByte,
+    /// 256 MiB from a server in a sandbox through its published port
+    Tunnel,
 }
 
 impl Metric {
@@ -40,6 +49,10 @@ impl Metric {
             Self::Stdout => "stdout",
             Self::FileUp => "file_up",
             Self::FileDown => "file_down",
+            Self::EgressCreate => "egress_create",
+            Self::Fetch => "fetch_1m",
+            Self::TunnelFirstByte => "tunnel_first_byte",
+            Self::Tunnel => "tunnel",
         }
     }
 }

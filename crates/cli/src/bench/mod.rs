@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! args ──► Plan (what, how often, beside whom)
-//!            └► latency, throughput, rate, memory    each in rounds: bare, ours, every peer, and again
+//!            └► latency, throughput, rate, memory, network    each in rounds: bare, ours, every peer, and again
 //!                 │ subject: the provider    bare: this machine without one    peers: bwrap, crun, runc
 //!                 └► Samples ──► Row ──► report: a table, or JSON
 //! ```
@@ -22,6 +22,7 @@ pub(crate) mod machine;
 mod memory;
 mod metric;
 mod mounts;
+mod network;
 mod oci;
 mod peers;
 mod pipe;
@@ -66,6 +67,9 @@ pub(crate) async fn measure(plan: &Plan, subject: &Subject, peers: &mut Peers) -
     }
     if plan.wants_any(&[Metric::Stdout, Metric::FileUp, Metric::FileDown]) {
         rows.extend(throughput::measure(plan, subject, &mut progress).await?);
+    }
+    if plan.wants_any(&[Metric::EgressCreate, Metric::Fetch, Metric::TunnelFirstByte, Metric::Tunnel]) {
+        rows.extend(network::measure(plan, subject, &mut progress).await?);
     }
     Ok(rows)
 }

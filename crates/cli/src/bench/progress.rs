@@ -24,6 +24,16 @@ impl Progress {
     }
 }
 
+impl Progress {
+    /// Something that is worth a line of its own, whoever listens.
+    pub(crate) fn note(&mut self, text: &str) {
+        if std::mem::take(&mut self.shown) {
+            let _ = write!(std::io::stderr(), "\r\x1b[K");
+        }
+        let _ = writeln!(std::io::stderr(), "note: {text}");
+    }
+}
+
 impl Drop for Progress {
     fn drop(&mut self) {
         if self.shown {

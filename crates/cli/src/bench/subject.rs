@@ -5,7 +5,7 @@ use super::{ANSWER, ECHO};
 use crate::bench::args::ProviderName;
 use crate::session;
 use computesdk::core::{Process, Sandbox};
-use computesdk::{CreateOptions, Error, ErrorKind, ExecOptions, OpenMode, Provider, Resources, Stdio};
+use computesdk::{CreateOptions, Error, ErrorKind, ExecOptions, Network, OpenMode, Provider, Resources, Stdio};
 use computesdk_local::Local;
 use std::future::Future;
 use std::io;
@@ -76,7 +76,13 @@ impl Subject {
 
     /// Makes a sandbox, to the first output of the program in it.
     pub(crate) async fn create_and_echo(&self) -> Result<Created, Error> {
-        let options = self.options();
+        self.create_with(None).await
+    }
+
+    /// The same, with this network instead of the provider's own.
+    pub(crate) async fn create_with(&self, network: Option<Network>) -> Result<Created, Error> {
+        let mut options = self.options();
+        options.network = network;
         within("cold_create", async {
             let started = Instant::now();
             let sandbox = self.provider.create(options).await?;
@@ -170,6 +176,19 @@ impl Subject {
             }
             succeeded(&*process).await?;
             Ok((started.elapsed(), total))
+        })
+        .await
+    }
+
+    /// What a program writes to its standard output; it must succeed.
+    pub(crate) async fn output(&self, sandbox: &Arc<dyn Sandbox>, argv: &[String]) -> Result<String, Error> {
+        within("a program", async {
+            let process = sandbox.exec(piped(argv.iter().map(String::as_str))).await?;
+            let mut stdout = process.take_stdout().ok_or_else(|| broken("it gave no standard output"))?;
+            let mut said = String::new();
+            stdout.read_to_string(&mut said).await.map_err(read_failed)?;
+            succeeded(&*process).await?;
+            Ok(said)
         })
         .await
     }

@@ -19,6 +19,7 @@ use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with, socketpair};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
 use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
 /// Namespaces of ended sandboxes that are kept at most.
 const KEPT: usize = 8;
@@ -34,12 +35,14 @@ pub(super) struct Networks {
     /// What it was made to be.
     kind: Kind,
     /// What the next sandbox will most likely need.
-    likely: Kind,
+    likely: Outlet,
+    /// The sockets towards the engine of a namespace that was made ahead.
+    hooks: Option<(Outlet, Vec<OwnedFd>)>,
     taken: u32,
     /// Making one ahead failed: not tried again before one is needed.
     failed: bool,
-    /// Left by sandboxes that have ended; not looked at yet.
-    left: Vec<(OwnedFd, Kind)>,
+    /// Left by sandboxes that have ended, the latest last.
+    left: Vec<Left>,
     /// The counts of one that nobody has used, of each kind.
     unused: HashMap<Kind, Vec<Vec<u8>>>,
     /// One that no sandbox ever has, for the sockets between agents and engine: the engine may keep its end when a sandbox is
@@ -73,6 +76,15 @@ impl Kind {
     }
 }
 
+/// What a sandbox has left.
+struct Left {
+    taken: Taken,
+    since: Instant,
+}
+
+/// How long the engine may take to let go of a namespace: it closes its sockets when it has heard that the sandbox has ended.
+const LET_GO_WITHIN: Duration = Duration::from_millis(250);
+
 /// A namespace that was taken: it can be given back when its sandbox has ended, if it may be used again.
 pub(super) struct Taken {
     namespace: OwnedFd,
@@ -85,7 +97,8 @@ impl Networks {
         let mut networks = Self {
             fresh: false,
             kind: Kind::Closed,
-            likely: Kind::Closed,
+            likely: Outlet::Closed,
+            hooks: None,
             taken: 0,
             failed: false,
             left: Vec::new(),
@@ -101,13 +114,18 @@ impl Networks {
     /// Tries an outlet, and makes the current namespace, which is fresh, one with it.
     pub(super) fn expect(&mut self, outlet: Outlet, sysctls: &[(String, String)]) -> Result<(), Failure> {
         let kind = Kind::of(outlet);
-        let tried = self.become_kind(kind).and_then(|()| outlet::hooks(outlet).map(drop));
-        match tried {
-            Ok(()) => self.likely = kind,
-            // Half of it may be there.
-            Err(_) => self.make(Kind::Closed, sysctls)?,
+        match self.become_kind(kind).and_then(|()| outlet::hooks(outlet)) {
+            Ok(hooks) => {
+                self.likely = outlet;
+                self.hooks = Some((outlet, hooks));
+                Ok(())
+            }
+            Err(failure) => {
+                // Half of it may be there.
+                self.make(Kind::Closed, sysctls)?;
+                Err(failure)
+            }
         }
-        tried
     }
 
     /// The launcher's current namespace goes to the sandbox that is cloned next; to be given back when that has ended. With the
@@ -123,12 +141,15 @@ impl Networks {
         } else if !self.fresh || self.kind != kind {
             self.make(kind, sysctls)?;
         }
-        self.likely = kind;
+        self.likely = outlet;
         self.failed = false;
         self.taken += 1;
         // Whoever has one sandbox only needs no second namespace.
         let taken = if self.taken > 1 { self.current_with_home(kind, sysctls).ok() } else { None };
-        let hooks = outlet::hooks(outlet)?;
+        let hooks = match self.hooks.take() {
+            Some((made_for, hooks)) if made_for == outlet => hooks,
+            _ => outlet::hooks(outlet)?,
+        };
         self.fresh = false;
         Ok((taken, hooks))
     }
@@ -173,7 +194,7 @@ impl Networks {
     /// Takes back the namespace of a sandbox of which nothing runs any more.
     pub(super) fn give_back(&mut self, taken: Option<Taken>) {
         if self.left.len() < KEPT {
-            self.left.extend(taken.map(|taken| (taken.namespace, taken.kind)));
+            self.left.extend(taken.map(|taken| Left { taken, since: Instant::now() }));
         }
     }
 
@@ -185,19 +206,32 @@ impl Networks {
     /// Makes one ahead.
     pub(super) fn refill(&mut self, sysctls: &[(String, String)]) {
         if self.wants_refill() {
+            let made = self.make(Kind::of(self.likely), sysctls).and_then(|()| outlet::hooks(self.likely));
             // One that cannot be made is told when it is needed.
-            self.failed = self.make(self.likely, sysctls).is_err();
+            self.failed = made.is_err();
+            self.hooks = made.ok().map(|hooks| (self.likely, hooks));
         }
     }
 
     /// Moves into a namespace of this kind that nobody has used.
     fn make(&mut self, kind: Kind, sysctls: &[(String, String)]) -> Result<(), Failure> {
-        while let Some(index) = self.left.iter().rposition(|(_, left)| *left == kind) {
-            let (namespace, _) = self.left.swap_remove(index);
+        // Its sockets are another namespace's from now on.
+        self.hooks = None;
+        let mut index = 0;
+        // Oldest first: the latest may not be let go of yet.
+        while let Some(left) = self.left.get(index) {
             let unused = self.unused.get(&kind);
-            if enter(&namespace).is_ok() && unused.is_some() && counts(false).ok().as_ref() == unused {
+            if left.taken.kind != kind {
+                index += 1;
+            } else if enter(&left.taken.namespace).is_ok() && unused.is_some() && counts(false).ok().as_ref() == unused
+            {
+                self.left.remove(index);
                 (self.fresh, self.kind) = (true, kind);
                 return Ok(());
+            } else if left.since.elapsed() < LET_GO_WITHIN {
+                index += 1;
+            } else {
+                self.left.remove(index);
             }
         }
         self.unshare()?;
