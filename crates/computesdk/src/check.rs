@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 const CREATE: &str = "sandbox.create";
 const EXEC: &str = "sandbox.exec";
 
-/// Refuses unusable environment, directory, command and file paths of a `create`.
+/// Refuses unusable environment, directory, command, ports and file paths of a `create`.
 pub(crate) fn create(options: &CreateOptions) -> Result<()> {
     environment(CREATE, &options.env)?;
     if let Some(cwd) = &options.cwd {
@@ -18,7 +18,19 @@ pub(crate) fn create(options: &CreateOptions) -> Result<()> {
     if let Some(command) = &options.command {
         argv(CREATE, "command", command)?;
     }
+    for &port in &options.ports {
+        port_number(CREATE, "ports", port)?;
+    }
     options.files.iter().try_for_each(|file| absolute(CREATE, "files.path", &file.path))
+}
+
+/// Refuses port 0, which nobody can listen on.
+pub(crate) fn port(operation: &'static str, port: u16) -> Result<()> {
+    port_number(operation, "port", port)
+}
+
+fn port_number(operation: &'static str, field: &str, port: u16) -> Result<()> {
+    if port == 0 { Err(Error::invalid(operation, field, "0 is no port: give 1 to 65535")) } else { Ok(()) }
 }
 
 /// Refuses an unusable program, argument, environment, directory or time limit of an `exec`.

@@ -16,7 +16,7 @@
 //! # }
 //! ```
 //!
-//! A **provider** makes **sandboxes**; a sandbox runs **code** and **commands** and has **files**. Only the first two
+//! A **provider** makes **sandboxes**; a sandbox runs **code** and **commands**, has **files**, and a **network**. Only the first two
 //! lines name a provider: the rest of a program is the same on every one. Everything is async and needs a Tokio
 //! runtime with its timer enabled (`#[tokio::main]` has that).
 //!
@@ -146,6 +146,41 @@
 //! # }
 //! ```
 //!
+//! # Network and ports
+//!
+//! A sandbox reaches what [`CreateParams::network`] says: by default (on `local`) the internet and nothing private, or
+//! nothing, or these address ranges or host names alone. What was decided about each connection is among its
+//! [`Sandbox::events`]. Its own servers are reached by **published ports**, each with a URL on this machine:
+//!
+//! ```no_run
+//! # async fn example(compute: computesdk::Compute) -> computesdk::Result<()> {
+//! use computesdk::{CreateParams, EventKind, Network, Probe, UrlProtocol, Verdict};
+//! use std::time::Duration;
+//!
+//! let packages = Network::Domain(vec!["pypi.org".into(), "*.pythonhosted.org".into()]);
+//! let sandbox = compute.sandbox().create(CreateParams::new().network(packages).port(8080)).await?;
+//! sandbox.run_command("pip", ["install", "flask"]).await?;
+//! sandbox.set_network(Network::None).await?; // and nothing else
+//!
+//! sandbox.run_command("python3", ["-m", "http.server", "8080"]).background().await?;
+//! sandbox.wait_until_ready(Probe::tcp(8080).deadline(Duration::from_secs(10))).await?;
+//! println!("{}", sandbox.get_url(8080).await?); // http://127.0.0.1:40123
+//! println!("{}", sandbox.get_url_with(8080, UrlProtocol::Wss).await?); // TLS, which ends before the sandbox
+//! let raw = sandbox.connect(5432).await?; // any TCP port, published or not
+//! # drop(raw);
+//!
+//! let mut events = sandbox.events().await?;
+//! while let Some(event) = events.next().await {
+//!     if let EventKind::Network(network) = event.kind
+//!         && network.verdict == Verdict::Refused
+//!     {
+//!         eprintln!("refused: {:?} port {}: {:?}", network.address, network.port, network.reason);
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Handle failures
 //!
 //! Two kinds of failure never mix. **What the code in the sandbox does is data**: an exception, a non-zero exit, a
@@ -183,10 +218,12 @@ mod check;
 mod command;
 mod compute;
 mod detect;
+mod events;
 mod file_entry;
 mod filesystem;
 mod guard;
 mod params;
+mod probe;
 mod program;
 mod request;
 mod result;
@@ -200,6 +237,7 @@ mod syntax;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod url;
 
 pub use args::IntoArgs;
 pub use command::Command;
@@ -207,10 +245,11 @@ pub use compute::{Compute, ComputeConfig, compute};
 #[doc(inline)]
 pub use computesdk_core as core;
 pub use computesdk_core::{
-    BoxRead, BoxWrite, Capabilities, CreateOptions, DirEntry, EndCause, Error, ErrorKind, ExecOptions, ExitCause,
-    ExitStatus, File, FileKind, FileStat, FileUpload, FilesystemSupport, IntoProvider, Isolation, Limits, ListFilter,
-    Network, NetworkModes, OpenMode, ProcessId, Provider, PtySize, Reconnect, Resources, Result, Runtime, SandboxId,
-    SandboxInfo, SandboxStatus, Signal, StartFailure, Stdio, Usage, WatchEvent, WatchKind,
+    BoxRead, BoxStream, BoxWrite, ByteStream, Capabilities, CreateOptions, DirEntry, EndCause, Error, ErrorKind, Event,
+    EventKind, ExecOptions, ExitCause, ExitStatus, File, FileKind, FileStat, FileUpload, FilesystemSupport, HostPort,
+    IntoProvider, Isolation, Limits, ListFilter, Network, NetworkEvent, NetworkModes, NetworkProtocol, OpenMode,
+    ParseNetworkError, ProcessId, Provider, PtySize, Reconnect, Resources, Result, Runtime, SandboxId, SandboxInfo,
+    SandboxStatus, Signal, StartFailure, Stdio, Tunnel, Usage, Verdict, WatchEvent, WatchKind,
 };
 /// The `local` provider: its configuration and its diagnosis.
 #[cfg(feature = "local")]
@@ -219,13 +258,16 @@ pub use computesdk_local as local;
 #[cfg(feature = "local")]
 pub use computesdk_local::local;
 pub use detect::detect_runtime;
+pub use events::Events;
 pub use file_entry::{FileEntry, Watcher};
 pub use filesystem::Filesystem;
 pub use guard::SandboxGuard;
 pub use params::CreateParams;
+pub use probe::Probe;
 pub use result::ExecutionResult;
 pub use run_code::RunCode;
 pub use run_command::RunCommand;
 pub use sandbox::Sandbox;
 pub use sandboxes::Sandboxes;
 pub use syntax::SyntaxErrorDetails;
+pub use url::UrlProtocol;

@@ -106,10 +106,32 @@ impl CreateParams {
         self
     }
 
-    /// What it may reach over the network. Default: the provider's, nothing on `local`.
+    /// What it may reach over the network. Default: the provider's, [`Network::Egress`] on `local`: the internet, and
+    /// nothing private.
     #[must_use]
     pub fn network(mut self, network: Network) -> Self {
         self.options.network = Some(network);
+        self
+    }
+
+    /// Publishes one port, see [`Sandbox::get_url`](crate::Sandbox::get_url). Nothing has to listen there yet.
+    #[must_use]
+    pub fn port(self, port: u16) -> Self {
+        self.ports([port])
+    }
+
+    /// Publishes these ports as well, see [`Sandbox::get_url`](crate::Sandbox::get_url).
+    #[must_use]
+    pub fn ports(mut self, ports: impl IntoIterator<Item = u16>) -> Self {
+        self.options.ports.extend(ports);
+        self
+    }
+
+    /// Adds an address range (CIDR notation, or a single address) that may use the published ports; all others are turned
+    /// away. Default: everybody who reaches them, which is this machine alone on `local` unless configured otherwise.
+    #[must_use]
+    pub fn inbound(mut self, range: impl Into<String>) -> Self {
+        self.options.inbound.get_or_insert_default().push(range.into());
         self
     }
 

@@ -1,11 +1,13 @@
 //! One sandbox.
 
-use crate::{Filesystem, IntoArgs, RunCode, RunCommand, SandboxGuard, detect};
+use crate::{Events, Filesystem, IntoArgs, Probe, RunCode, RunCommand, SandboxGuard, UrlProtocol, check, detect, url};
 use computesdk_core::{
-    EndCause, ErrorKind, Provider, Result, Runtime, Sandbox as CoreSandbox, SandboxId, SandboxInfo, Usage,
+    BoxStream, EndCause, ErrorKind, Network, Provider, Result, Runtime, Sandbox as CoreSandbox, SandboxId, SandboxInfo,
+    Tunnel, Usage,
 };
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::OnceCell;
 
 /// A handle on one isolated, disposable machine. Clones are the same sandbox, and may be used at once from any task.
@@ -125,6 +127,105 @@ impl Sandbox {
     #[must_use]
     pub fn filesystem(&self) -> Filesystem {
         Filesystem::new(self.inner.core.files(), self.provider())
+    }
+
+    /// The URL of a published port, such as `http://127.0.0.1:40123`: without TLS where that can be had, else with it.
+    /// It is good as long as the sandbox, whether or not something listens there yet; see
+    /// [`Sandbox::wait_until_ready`].
+    ///
+    /// # Errors
+    /// `NotFound` for a port that is not published (`No tunnel found for port 9000. Available ports: 3000, 8080`), or if
+    /// the sandbox has ended.
+    pub async fn get_url(&self, port: u16) -> Result<String> {
+        self.url(port, None).await
+    }
+
+    /// The URL of a published port for this protocol: `https` and `wss` lead to its address with TLS.
+    ///
+    /// # Errors
+    /// As [`Sandbox::get_url`]; `Unsupported` if the port has no address for this protocol.
+    pub async fn get_url_with(&self, port: u16, protocol: UrlProtocol) -> Result<String> {
+        self.url(port, Some(protocol)).await
+    }
+
+    async fn url(&self, port: u16, protocol: Option<UrlProtocol>) -> Result<String> {
+        let tunnels = self.tunnels().await?;
+        let url = match url::of(&tunnels, port, protocol) {
+            Err(_) if tunnels.is_empty() => match self.get_info().await?.end {
+                // It has no ports any more, and can be given none.
+                Some(end) => Err(url::ended(port, self.sandbox_id(), &end)),
+                None => url::of(&tunnels, port, protocol),
+            },
+            other => other,
+        };
+        url.map_err(|error| error.with_provider(self.provider()).with_context("sandbox", self.sandbox_id()))
+    }
+
+    /// Publishes a port: opens a way to it, or returns the one there is. Nothing has to listen there yet.
+    ///
+    /// # Errors
+    /// `Unsupported` if the provider publishes none, or none after create; `InvalidArgument` for port 0; `NotFound` if
+    /// the sandbox has ended.
+    pub async fn publish(&self, port: u16) -> Result<Tunnel> {
+        check::port("sandbox.publish", port)?;
+        self.inner.core.publish(port).await
+    }
+
+    /// The published ports, in ascending order; none once it has ended.
+    ///
+    /// # Errors
+    /// If the provider could not be asked.
+    pub async fn tunnels(&self) -> Result<Vec<Tunnel>> {
+        self.inner.core.tunnels().await
+    }
+
+    /// A connection to a TCP port of the sandbox, published or not. Shutting it down is the other side's end of file;
+    /// dropping it closes it.
+    ///
+    /// # Errors
+    /// `Unavailable` if nothing listens there; `InvalidArgument` for port 0; `Unsupported` if the provider has no such
+    /// way; `NotFound` if the sandbox has ended.
+    pub async fn connect(&self, port: u16) -> Result<BoxStream> {
+        check::port("sandbox.connect", port)?;
+        self.inner.core.connect(port).await
+    }
+
+    /// Waits until something in the sandbox answers, and returns how long that took. Dropping the future ends the waiting.
+    ///
+    /// ```no_run
+    /// # async fn example(sandbox: computesdk::Sandbox) -> computesdk::Result<()> {
+    /// use computesdk::Probe;
+    ///
+    /// sandbox.run_command("python3", ["-m", "http.server", "8080"]).background().await?;
+    /// sandbox.wait_until_ready(Probe::tcp(8080)).await?;
+    /// println!("{}", sandbox.get_url(8080).await?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// `Timeout` with what was tried, how often, and the last failure; `NotFound` with the cause if the sandbox ends
+    /// meanwhile; `InvalidArgument` for a probe that makes no sense.
+    pub async fn wait_until_ready(&self, probe: Probe) -> Result<Duration> {
+        probe.wait(self).await
+    }
+
+    /// Changes what it may reach, from now on. Connections that the new policy does not allow are cut.
+    ///
+    /// # Errors
+    /// `Unsupported` if the provider cannot keep the policy, or not any more; `InvalidArgument` for one that makes no
+    /// sense; `NotFound` if the sandbox has ended.
+    pub async fn set_network(&self, network: Network) -> Result<()> {
+        self.inner.core.set_network(network).await
+    }
+
+    /// What happened to it, from its creation on as far as that is remembered, and what will happen: each connection that
+    /// was allowed or refused, changes of the network, the end.
+    ///
+    /// # Errors
+    /// If the provider could not be asked.
+    pub async fn events(&self) -> Result<Events> {
+        Ok(Events::new(self.inner.core.events().await?))
     }
 
     /// A guard that destroys this sandbox when it is dropped; this handle and its clones stay usable until then.

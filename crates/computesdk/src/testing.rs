@@ -1,7 +1,7 @@
 //! A provider for this crate's own tests: its sandboxes are this machine itself. No isolation at all.
 
 use computesdk_core::*;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::Stdio as HostStdio;
@@ -60,6 +60,7 @@ impl Provider for Host {
         can.runtimes = vec![Runtime::Python, Runtime::Node];
         can.filesystem = FilesystemSupport::Full;
         can.names = true;
+        can.ports = true;
         can
     }
 
@@ -70,6 +71,7 @@ impl Provider for Host {
             provider: self.name,
             runtime: options.runtime.unwrap_or(self.runtime),
             name: options.name,
+            ports: Mutex::new(options.ports.into_iter().collect()),
             end: watch::channel(None).0,
             exec_delay: self.exec_delay,
             started: Arc::clone(&self.started),
@@ -102,9 +104,19 @@ struct HostSandbox {
     provider: &'static str,
     runtime: Runtime,
     name: Option<String>,
+    ports: Mutex<BTreeSet<u16>>,
     end: watch::Sender<Option<EndCause>>,
     exec_delay: Duration,
     started: Arc<AtomicU64>,
+}
+
+impl HostSandbox {
+    fn alive(&self, operation: &'static str) -> Result<()> {
+        match &*self.end.borrow() {
+            Some(_) => Err(Error::new(ErrorKind::NotFound, operation, "the sandbox has ended")),
+            None => Ok(()),
+        }
+    }
 }
 
 #[async_trait]
@@ -142,9 +154,7 @@ impl Sandbox for HostSandbox {
 
     async fn exec(&self, options: ExecOptions) -> Result<Arc<dyn Process>> {
         tokio::time::sleep(self.exec_delay).await;
-        if self.end.borrow().is_some() {
-            return Err(Error::new(ErrorKind::NotFound, "sandbox.exec", "the sandbox has ended"));
-        }
+        self.alive("sandbox.exec")?;
         let stdio = |stdio| if stdio == Stdio::Null { HostStdio::null() } else { HostStdio::piped() };
         let mut command = Command::new(&options.argv[0]);
         command.args(&options.argv[1..]).envs(&options.env).process_group(0);
@@ -178,8 +188,65 @@ impl Sandbox for HostSandbox {
         Ok(())
     }
 
+    async fn publish(&self, port: u16) -> Result<Tunnel> {
+        self.alive("sandbox.publish")?;
+        self.ports.lock().unwrap().insert(port);
+        Ok(tunnel(port))
+    }
+
+    async fn tunnels(&self) -> Result<Vec<Tunnel>> {
+        if self.end.borrow().is_some() {
+            return Ok(Vec::new());
+        }
+        Ok(self.ports.lock().unwrap().iter().copied().map(tunnel).collect())
+    }
+
+    async fn connect(&self, port: u16) -> Result<BoxStream> {
+        self.alive("sandbox.connect")?;
+        match tokio::net::TcpStream::connect(("127.0.0.1", port)).await {
+            Ok(stream) => Ok(Box::new(stream)),
+            Err(error) => {
+                Err(Error::new(ErrorKind::Unavailable, "sandbox.connect", error.to_string()).with_source(error))
+            }
+        }
+    }
+
+    async fn set_network(&self, network: Network) -> Result<()> {
+        let option = format!("network={}", network.mode());
+        Err(Error::unsupported("sandbox.set_network", &option, "not in tests"))
+    }
+
+    async fn events(&self) -> Result<Box<dyn EventStream>> {
+        Ok(Box::new(HostEvents { told: 0, end: self.end.subscribe() }))
+    }
+
     async fn set_metadata(&self, _metadata: BTreeMap<String, String>) -> Result<()> {
         Ok(())
+    }
+}
+
+/// A port of this machine is where it is.
+fn tunnel(port: u16) -> Tunnel {
+    let mut tunnel = Tunnel::new(port);
+    tunnel.plain = Some(HostPort::new("127.0.0.1", port));
+    tunnel
+}
+
+struct HostEvents {
+    told: u8,
+    end: watch::Receiver<Option<EndCause>>,
+}
+
+#[async_trait]
+impl EventStream for HostEvents {
+    async fn next(&mut self) -> Option<Event> {
+        let kind = match self.told {
+            0 => EventKind::Created,
+            1 => EventKind::Ended { end: self.end.wait_for(Option::is_some).await.ok()?.clone()? },
+            _ => return None,
+        };
+        self.told += 1;
+        Some(Event::new(SystemTime::now(), kind))
     }
 }
 

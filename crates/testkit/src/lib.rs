@@ -35,6 +35,7 @@ mod harness;
 mod need;
 mod probe;
 mod report;
+mod server;
 mod suite;
 mod trials;
 

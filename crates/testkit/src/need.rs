@@ -2,6 +2,7 @@
 
 use computesdk_core::{Capabilities, FilesystemSupport, Reconnect, Runtime};
 use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 
 /// One condition for a trial to apply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +33,19 @@ pub(crate) enum Need {
     Users,
     /// No network at all.
     NetworkNone,
+    /// The internet, and nothing private.
+    NetworkEgress,
+    /// A list of address ranges.
+    NetworkCidr,
+    /// A list of host names.
+    NetworkDomain,
+    /// Published ports.
+    Ports,
+    /// A list of who may use them.
+    Inbound,
+    /// An address of this machine that its own sandboxes can be allowed to reach: they are on this machine, as those that
+    /// only this process reaches again are, and it has an address beyond loopback.
+    OwnAddress,
     /// A lifetime.
     Timeout,
     /// An idle lifetime.
@@ -71,6 +85,16 @@ impl Need {
             Self::Pty => (has.pty, "`pty`"),
             Self::Users => (has.users, "`users`"),
             Self::NetworkNone => (has.network.none, "`network=none`"),
+            Self::NetworkEgress => (has.network.egress, "`network=egress`"),
+            Self::NetworkCidr => (has.network.cidr, "`network=cidr`"),
+            Self::NetworkDomain => (has.network.domain, "`network=domain`"),
+            Self::Ports => (has.ports, "`ports`"),
+            Self::Inbound => (has.inbound, "`inbound`"),
+            Self::OwnAddress if has.reconnect == Reconnect::SameProcess => {
+                let lacks = "this machine has no address beyond loopback that a sandbox could be allowed to reach";
+                return own_addresses().is_empty().then(|| lacks.to_owned());
+            }
+            Self::OwnAddress => (false, "that its sandboxes are on this machine"),
             Self::Timeout => (has.limits.timeout, "the limit `timeout`"),
             Self::IdleTimeout => (has.limits.idle_timeout, "the limit `idle_timeout`"),
             Self::ExecTimeout => (has.limits.exec_timeout, "the limit `exec_timeout`"),
@@ -100,6 +124,7 @@ fn keeps(has: &Capabilities, option: &str) -> bool {
         "image" => has.images,
         "snapshot" => has.snapshots,
         "ports" => has.ports,
+        "inbound" => has.inbound,
         "files" => has.filesystem != FilesystemSupport::None,
         "timeout" => has.limits.timeout,
         "idle_timeout" => has.limits.idle_timeout,
@@ -118,6 +143,20 @@ fn keeps(has: &Capabilities, option: &str) -> bool {
         "isolation=degraded" => has.degraded_isolation,
         other => unreachable!("`{other}` is no option of create"),
     }
+}
+
+/// The addresses that this machine has towards others; nothing is sent to find out.
+pub(crate) fn own_addresses() -> Vec<IpAddr> {
+    let towards = [
+        (IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V4(Ipv4Addr::new(203, 0, 113, 1))),
+        (IpAddr::V6(Ipv6Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1))),
+    ];
+    let own = towards.into_iter().filter_map(|(from, to)| {
+        let socket = UdpSocket::bind((from, 0)).ok()?;
+        socket.connect((to, 9)).ok()?;
+        socket.local_addr().ok()
+    });
+    own.map(|address| address.ip()).filter(|address| !address.is_loopback() && !address.is_unspecified()).collect()
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ mod code;
 mod commands;
 mod config;
 mod files;
+mod network;
 
 use crate::testing::Host;
 use crate::{Compute, Sandbox};

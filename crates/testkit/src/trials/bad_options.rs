@@ -14,6 +14,7 @@ trials! { "options";
     image_is_refused[Lacks("image")],
     snapshot_is_refused[Lacks("snapshot")],
     ports_are_refused[Lacks("ports")],
+    inbound_is_refused[Lacks("inbound")],
     files_are_refused[Lacks("files")],
     timeout_is_refused[Lacks("timeout")],
     idle_timeout_is_refused[Lacks("idle_timeout")],
@@ -72,6 +73,10 @@ async fn snapshot_is_refused(cx: &Context) -> Outcome {
 
 async fn ports_are_refused(cx: &Context) -> Outcome {
     unsupported(cx, "ports", |options| options.ports = vec![8080]).await
+}
+
+async fn inbound_is_refused(cx: &Context) -> Outcome {
+    unsupported(cx, "inbound", |options| options.inbound = Some(vec!["203.0.113.0/24".into()])).await
 }
 
 async fn files_are_refused(cx: &Context) -> Outcome {

@@ -3,7 +3,7 @@
 use crate::check::{Outcome, refused};
 use crate::context::{Context, soon};
 use crate::probe::{exec, finish, line, script, sh, start};
-use computesdk_core::{CreateOptions, EndCause, ErrorKind, SandboxId, SandboxStatus};
+use computesdk_core::{CreateOptions, EndCause, ErrorKind, EventKind, SandboxId, SandboxStatus};
 
 trials! { "lifecycle";
     status_moves_from_running_to_stopped,
@@ -21,6 +21,7 @@ trials! { "lifecycle";
     a_guard_destroys_it,
     a_clone_is_the_same_sandbox,
     a_refused_create_leaves_nothing_behind[List],
+    events_tell_of_the_beginning_and_the_end,
 }
 
 async fn status_moves_from_running_to_stopped(cx: &Context) -> Outcome {
@@ -163,5 +164,22 @@ async fn a_refused_create_leaves_nothing_behind(cx: &Context) -> Outcome {
     options.env = std::collections::BTreeMap::from([("BAD\0NAME".into(), "x".into())]);
     refused("a NUL in the environment", ErrorKind::InvalidArgument, cx.create(options).await)?;
     ensure_eq!(cx.provider.list(&filter).await?.len(), 0, "how many sandboxes were made");
+    Ok(())
+}
+
+async fn events_tell_of_the_beginning_and_the_end(cx: &Context) -> Outcome {
+    let sandbox = cx.sandbox().await?;
+    let mut live = sandbox.events().await?;
+    ensure_eq!(soon("the first event", live.next()).await?.map(|event| event.kind), Some(EventKind::Created), "it");
+    sandbox.destroy().await?;
+    // Those who looked on, and those who come later, are told the same.
+    for mut events in [live, sandbox.events().await?] {
+        let mut last = None;
+        while let Some(event) = soon("the next event", events.next()).await? {
+            last = Some(event.kind);
+        }
+        ensure_eq!(last, Some(EventKind::Ended { end: EndCause::Terminated }), "the last event");
+        ensure_eq!(soon("what follows", events.next()).await?, None, "what follows");
+    }
     Ok(())
 }

@@ -4,8 +4,7 @@ use crate::check::Outcome;
 use crate::context::{Context, soon, within};
 use crate::probe::{exec, script, sh};
 use computesdk::Sandbox;
-use computesdk_core::{CreateOptions, Network, Resources};
-use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use computesdk_core::{CreateOptions, Resources};
 use std::time::Duration;
 
 trials! { "limits";
@@ -17,8 +16,6 @@ trials! { "limits";
     open_files_are_limited[OpenFiles],
     cpu_is_limited[Cpus, Python],
     nonsense_is_refused[Memory],
-    no_network_reaches_nothing[NetworkNone],
-    no_network_has_a_loopback[NetworkNone, Python],
 }
 
 /// A sandbox with limits.
@@ -110,52 +107,5 @@ async fn nonsense_is_refused(cx: &Context) -> Outcome {
     options.resources.memory_bytes = Some(0);
     let result = cx.create(options).await;
     crate::check::refused_naming("no memory at all", "memory", result)?;
-    Ok(())
-}
-
-async fn no_network_reaches_nothing(cx: &Context) -> Outcome {
-    let mut options = CreateOptions::default();
-    options.network = Some(Network::None);
-    let sandbox = cx.create(options).await?;
-    let interfaces = script(&sandbox, "ls /sys/class/net 2>/dev/null || sed '1,2d;s/:.*//' /proc/net/dev").await?;
-    let others: Vec<_> = interfaces
-        .split_whitespace()
-        .filter(|name| {
-            !["lo", "tunl0", "sit0", "ip6tnl0", "gre0", "gretap0", "erspan0", "ip_vti0", "ip6_vti0", "ip6gre0"]
-                .contains(name)
-        })
-        .collect();
-    ensure!(others.is_empty(), "it has the interfaces {others:?}");
-    // A listener of this machine, on every address of it.
-    let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0))?;
-    listener.set_nonblocking(true)?;
-    let port = listener.local_addr()?.port();
-    let mut addresses = vec![Ipv4Addr::LOCALHOST.to_string()];
-    // The address that would be used towards the outside; nothing is sent.
-    let probe = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
-    if probe.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).is_ok() {
-        addresses.push(probe.local_addr()?.ip().to_string());
-    }
-    for address in addresses {
-        let text =
-            format!("python3 -c \"import socket; socket.create_connection(('{address}', {port}), 2)\" 2>/dev/null");
-        let _ = soon("a connection", exec(&sandbox, sh(text))).await??;
-        ensure!(listener.accept().is_err(), "it reached {address}:{port} of this machine");
-    }
-    Ok(())
-}
-
-async fn no_network_has_a_loopback(cx: &Context) -> Outcome {
-    let mut options = CreateOptions::default();
-    options.network = Some(Network::None);
-    let sandbox = cx.create(options).await?;
-    let code = "import socket\n\
-                server = socket.create_server(('127.0.0.1', 0))\n\
-                client = socket.create_connection(server.getsockname(), 5)\n\
-                client.sendall(b'over loopback')\n\
-                print(server.accept()[0].recv(100).decode())\n\
-                print(socket.gethostbyname('localhost'))";
-    let result = sandbox.run_code(code).runtime(computesdk_core::Runtime::Python).await?;
-    ensure_eq!(result.stdout, "over loopback\n127.0.0.1\n", "the output ({})", result.stderr);
     Ok(())
 }

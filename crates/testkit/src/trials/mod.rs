@@ -18,8 +18,11 @@ mod lifecycle;
 mod limits;
 mod lookup;
 mod main_process;
+mod network;
 mod output;
+mod ports;
 mod pty;
+mod readiness;
 mod sandbox;
 mod signals;
 mod stdin;
@@ -50,6 +53,9 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Trial> {
         pty::TRIALS,
         timeouts::TRIALS,
         limits::TRIALS,
+        network::TRIALS,
+        ports::TRIALS,
+        readiness::TRIALS,
         isolation::TRIALS,
         concurrency::TRIALS,
     ]

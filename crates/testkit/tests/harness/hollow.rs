@@ -1,8 +1,9 @@
 //! A provider of nothing: its sandboxes are entries of a map. A fixture for the harness, and no sandbox at all.
 
 use computesdk_core::{
-    Capabilities, CreateOptions, EndCause, Error, ErrorKind, ExecOptions, Files, ListFilter, Process, Provider, Result,
-    Runtime, Sandbox, SandboxId, SandboxInfo, SandboxStatus, Usage, async_trait,
+    BoxStream, Capabilities, CreateOptions, EndCause, Error, ErrorKind, Event, EventKind, EventStream, ExecOptions,
+    Files, ListFilter, Network, Process, Provider, Result, Runtime, Sandbox, SandboxId, SandboxInfo, SandboxStatus,
+    Tunnel, Usage, async_trait,
 };
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -164,8 +165,51 @@ impl Sandbox for Entry {
         Ok(())
     }
 
+    async fn publish(&self, _port: u16) -> Result<Tunnel> {
+        Err(Error::unsupported("sandbox.publish", "ports", "a hollow sandbox has no ports"))
+    }
+
+    async fn tunnels(&self) -> Result<Vec<Tunnel>> {
+        Ok(Vec::new())
+    }
+
+    async fn connect(&self, _port: u16) -> Result<BoxStream> {
+        Err(Error::unsupported("sandbox.connect", "ports", "a hollow sandbox has no ports"))
+    }
+
+    async fn set_network(&self, network: Network) -> Result<()> {
+        let option = format!("network={}", network.mode());
+        Err(Error::unsupported("sandbox.set_network", &option, "a hollow sandbox has no network"))
+    }
+
+    async fn events(&self) -> Result<Box<dyn EventStream>> {
+        Ok(Box::new(Told { count: 0, ended: self.ended.subscribe() }))
+    }
+
     async fn set_metadata(&self, metadata: BTreeMap<String, String>) -> Result<()> {
         *self.metadata.lock().unwrap() = metadata;
         Ok(())
+    }
+}
+
+/// Its beginning and its end.
+struct Told {
+    count: u8,
+    ended: tokio::sync::watch::Receiver<bool>,
+}
+
+#[async_trait]
+impl EventStream for Told {
+    async fn next(&mut self) -> Option<Event> {
+        let kind = match self.count {
+            0 => EventKind::Created,
+            1 => {
+                self.ended.wait_for(|ended| *ended).await.ok()?;
+                EventKind::Ended { end: EndCause::Terminated }
+            }
+            _ => return None,
+        };
+        self.count += 1;
+        Some(Event::new(SystemTime::now(), kind))
     }
 }
