@@ -104,6 +104,9 @@ pub struct CreateOptions {
     pub network: Option<Network>,
     /// Ports to publish: each gets a [`Tunnel`](crate::Tunnel).
     pub ports: Vec<u16>,
+    /// Of [`ports`](Self::ports), those whose servers speak HTTP/2: their TLS side offers it to clients. Servers on the others
+    /// may speak it without TLS.
+    pub h2_ports: Vec<u16>,
     /// Who may use the published ports, as address ranges in CIDR notation. Default: everybody who reaches them, which is
     /// this machine alone on `local` unless its configuration says otherwise.
     pub inbound: Option<Vec<String>>,
@@ -130,6 +133,7 @@ impl fmt::Debug for CreateOptions {
             .field("snapshot", &self.snapshot)
             .field("network", &self.network)
             .field("ports", &self.ports)
+            .field("h2_ports", &self.h2_ports)
             .field("inbound", &self.inbound)
             .field("resources", &self.resources)
             .field("isolation", &self.isolation)

@@ -1,6 +1,7 @@
 //! Connections out of this machine, on behalf of a sandbox.
 
 use crate::shared::Shared;
+use rustix::net::sockopt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -18,7 +19,20 @@ pub(crate) async fn connect(to: SocketAddr) -> io::Result<TcpStream> {
 }
 
 async fn within(limit: Duration, to: SocketAddr) -> io::Result<TcpStream> {
-    timeout(limit, TcpStream::connect(to)).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    let connected = timeout(limit, TcpStream::connect(to)).await;
+    let stream = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
+    keep_alive(&stream)?;
+    Ok(stream)
+}
+
+/// What a program's own socket would do if it asked for it ends at the gateway. Routers forget connections on which nothing
+/// passes, and a peer that has vanished is to be noticed.
+fn keep_alive(stream: &TcpStream) -> io::Result<()> {
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, Duration::from_secs(60))?;
+    sockopt::set_tcp_keepintvl(stream, Duration::from_secs(20))?;
+    sockopt::set_tcp_keepcnt(stream, 6)?;
+    Ok(())
 }
 
 /// Why a name could not be connected to.

@@ -22,6 +22,8 @@ pub(crate) struct PortSettings {
     pub(crate) listen: IpAddr,
     pub(crate) authority: PathBuf,
     pub(crate) inbound: Option<Vec<IpNet>>,
+    /// Ports whose servers speak HTTP/2.
+    pub(crate) h2: Vec<u16>,
 }
 
 /// The tunnels of a sandbox.
@@ -78,10 +80,15 @@ impl Ports {
         options.listen = self.settings.listen;
         options.inbound.clone_from(&self.settings.inbound);
         options.runtime = Some(runtime.clone());
-        match Authority::open(&self.settings.authority) {
-            Ok(authority) => {
-                options.tls = Some(TlsFace::new(authority, [name.as_str(), "localhost", "127.0.0.1", "::1"]))
+        let dir = self.settings.authority.clone();
+        // Files, a lock, and the first time a key: not on anybody's thread.
+        match runtime.spawn_blocking(move || Authority::open(&dir)).await {
+            Ok(Ok(authority)) => {
+                let mut face = TlsFace::new(authority, [name.as_str(), "localhost", "127.0.0.1", "::1"]);
+                face.h2 = self.settings.h2.contains(&port);
+                options.tls = Some(face);
             }
+            Ok(Err(error)) => self.open().without_tls = Some(error.to_string()),
             Err(error) => self.open().without_tls = Some(error.to_string()),
         }
         let dialed = sandbox.clone();

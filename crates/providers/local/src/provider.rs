@@ -131,6 +131,7 @@ impl Local {
             listen: self.config.listen,
             authority: self.config.authority_dir.clone().unwrap_or_else(authority_dir),
             inbound: ports::inbound(options.inbound.as_ref())?,
+            h2: options.h2_ports.clone(),
         };
         let reserved = self.reserve(options.name.as_ref())?;
         let engine = self.engine(options.isolation).await?;
@@ -245,6 +246,9 @@ fn check(options: &CreateOptions, timeout: Duration) -> Result<()> {
     }
     if let Some(upload) = options.files.iter().find(|upload| bad_path(&upload.path)) {
         return invalid("files", format!("{:?} is no absolute path", upload.path));
+    }
+    if let Some(port) = options.h2_ports.iter().find(|port| !options.ports.contains(port)) {
+        return invalid("h2_ports", format!("{port} is none of the published ports: give it in `ports` too"));
     }
     if options.ports.contains(&0) {
         return invalid("ports", String::from("a port is from 1 to 65535"));
