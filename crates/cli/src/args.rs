@@ -3,7 +3,7 @@
 use crate::bench::args::BenchArgs;
 use crate::values::{self, LocalFile, Variable};
 use crate::{duration, size};
-use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum, value_parser};
 use computesdk::Network;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,6 +16,8 @@ Examples:
   compute run --lang sh -c 'wc -l \"$1\"' --file ./report.csv:/data/report.csv -- /data/report.csv
   compute run --timeout 30s --env MODE=test main.js -- --fast
   compute run --memory 256MiB --cpu 0.5 --pids 64 untrusted.py
+  compute run --network 'domain:pypi.org,*.pythonhosted.org' --network-log script.py
+  compute run --port 8080 server.py
   compute run -o json -c 'print(1)' | jq .exitCode
 
 Exit codes:
@@ -63,6 +65,8 @@ pub(crate) enum Command {
     Doctor(DoctorArgs),
     /// Measure sandboxes beside this machine without one
     Bench(Box<BenchArgs>),
+    /// Show the certificate authority of published ports, and how to trust it
+    Ca(CaArgs),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
 }
@@ -117,9 +121,8 @@ pub(crate) struct SandboxArgs {
     #[arg(long = "file", value_name = "LOCAL:REMOTE", value_parser = values::local_file)]
     pub(crate) files: Vec<LocalFile>,
 
-    /// What the sandbox may reach: `none`, which is also the default
-    #[arg(long, value_parser = values::network)]
-    pub(crate) network: Option<Network>,
+    #[command(flatten)]
+    pub(crate) network: NetworkArgs,
 
     #[command(flatten)]
     pub(crate) limits: LimitArgs,
@@ -142,6 +145,30 @@ pub(crate) struct SandboxArgs {
     /// Tell about sandbox, isolation, interpreter and times on standard error
     #[arg(short, long)]
     pub(crate) verbose: bool,
+}
+
+/// The part of the help text that tells of the network.
+const NETWORK: &str = "Network";
+
+/// What the sandbox may reach, and how it is reached.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct NetworkArgs {
+    /// What the sandbox may reach: `none`; `egress`, the internet and nothing private; `cidr:RANGE,…`, these address
+    /// ranges; `domain:NAME,…`, these host names, `*.NAME` being all below one; default: egress
+    #[arg(long, help_heading = NETWORK, value_name = "POLICY")]
+    pub(crate) network: Option<Network>,
+
+    /// Tell what is decided about each connection on standard error; with `-o json`, in the result
+    #[arg(long, help_heading = NETWORK)]
+    pub(crate) network_log: bool,
+
+    /// Publish a port of the sandbox on this machine, and tell on standard error where; may be repeated
+    #[arg(long = "port", help_heading = NETWORK, value_name = "PORT", value_parser = value_parser!(u16).range(1..))]
+    pub(crate) ports: Vec<u16>,
+
+    /// Who may use published ports: an address range or one address; may be repeated; default: whoever is on this machine
+    #[arg(long, help_heading = NETWORK, value_name = "CIDR", requires = "ports")]
+    pub(crate) inbound: Vec<String>,
 }
 
 /// The part of the help text that tells of limits.
@@ -198,6 +225,23 @@ pub(crate) enum Isolation {
 pub(crate) struct DoctorArgs {
     #[command(flatten)]
     pub(crate) interpreters: InterpreterArgs,
+}
+
+/// `compute ca`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  curl --cacert \"$(compute ca path)\" https://…")]
+pub(crate) struct CaArgs {
+    #[command(subcommand)]
+    pub(crate) command: CaCommand,
+}
+
+/// What to tell of it.
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub(crate) enum CaCommand {
+    /// Print where its certificate is, for programs that are told whom to trust
+    Path,
+    /// Print how to make programs, browsers and this system trust it
+    InstallHint,
 }
 
 /// `compute completions`.

@@ -25,6 +25,8 @@ const PIPE: usize = 1 << 20;
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) status: ExitStatus,
+    /// When, with its output.
+    pub(crate) at: std::time::Instant,
     /// What it used.
     pub(crate) usage: Usage,
     /// Our standard output was closed before everything was written.
@@ -73,6 +75,7 @@ pub(crate) async fn attach(
     };
     let end = async {
         let (status, stdout, stderr) = tokio::join!(wait, stdout, stderr);
+        let at = std::time::Instant::now();
         let broken_pipe = match stdout.map_err(output_failed) {
             Err(Failure::BrokenPipe) => true,
             other => other.map(|()| false)?,
@@ -81,7 +84,7 @@ pub(crate) async fn attach(
         drop(stderr);
         // What cannot be asked any more is not told.
         let usage = command.usage().await.unwrap_or_default();
-        Ok(Ended { status: status?, usage, broken_pipe })
+        Ok(Ended { status: status?, at, usage, broken_pipe })
     };
     let mut end = std::pin::pin!(end);
     let mut told: Option<(Signal, Instant)> = None;

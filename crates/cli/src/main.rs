@@ -1,9 +1,10 @@
 //! `compute`: run code in a sandbox from a terminal.
 //!
 //! ```text
-//! args ──► commands/{run,shell,doctor,bench,completions}
+//! args ──► commands/{run,shell,doctor,bench,ca,completions}
 //!             │ program: what to run, in which language      session: provider, sandbox, signals
 //!             └► attach: streams, signals and the terminal, until the end ──► exit: the code to pass on
+//!                └ network_log: what is decided meanwhile
 //! ```
 //!
 //! `bench` stands apart: it measures a provider, and has a folder of its own.
@@ -16,6 +17,7 @@ mod bench;
 mod commands;
 mod duration;
 mod exit;
+mod network_log;
 mod printer;
 mod program;
 mod session;

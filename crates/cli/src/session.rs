@@ -1,16 +1,20 @@
 //! The provider and its sandbox for the length of one command. Whatever happens, [`Session::close`] ends both.
 
-use crate::args::{self, InterpreterArgs, SandboxArgs};
+use crate::args::{self, InterpreterArgs, NetworkArgs, SandboxArgs};
+use crate::attach::{Ended, attach};
 use crate::exit::{Exit, Failure};
+use crate::network_log::NetworkLog;
 use crate::printer::Printer;
 use crate::signals::Signals;
-use computesdk::{Compute, CreateParams, Error, ErrorKind, Isolation, Sandbox};
+use crate::terminal::Terminal;
+use computesdk::{Command, Compute, CreateParams, Error, ErrorKind, Event, EventKind, Isolation, Sandbox};
 use computesdk_local::{Local, LocalConfig};
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
+use tokio::io::AsyncWrite;
 
 /// Working directory of a sandbox, unless the user says otherwise.
 pub(crate) const DEFAULT_CWD: &str = "/root";
@@ -25,6 +29,8 @@ pub(crate) struct Session {
     pub(crate) signals: Signals,
     pub(crate) printer: Printer,
     verbose: bool,
+    /// Told of the network if that was asked for.
+    log: Option<NetworkLog>,
     started: Instant,
 }
 
@@ -32,11 +38,16 @@ impl Session {
     pub(crate) fn new(args: &SandboxArgs, printer: Printer) -> Result<Self, Failure> {
         let signals = Signals::new()?;
         let local = Arc::new(Local::new(config(&args.interpreters)));
-        Ok(Self { local, signals, printer, verbose: args.verbose, started: Instant::now() })
+        Ok(Self { local, signals, printer, verbose: args.verbose, log: None, started: Instant::now() })
     }
 
-    /// Makes the sandbox.
-    pub(crate) async fn create(&mut self, params: CreateParams) -> Result<Sandbox, Failure> {
+    /// Makes the sandbox. `raw` says whether a terminal will be in raw mode while its program runs.
+    pub(crate) async fn create(
+        &mut self,
+        params: CreateParams,
+        network: &NetworkArgs,
+        raw: bool,
+    ) -> Result<Sandbox, Failure> {
         let compute = Compute::with_provider(Arc::clone(&self.local));
         let notice = Notice::start(self.printer);
         let sandbox = self.signals.interrupt(compute.sandbox().create(params)).await?;
@@ -45,8 +56,47 @@ impl Session {
             let info = sandbox.get_info().await?;
             let isolation = info.isolation.unwrap_or_default();
             self.tell(&format!("sandbox {} of {}, isolation {isolation}", info.id, info.provider));
+            for notice in &info.notices {
+                self.printer.note(&format!("compute: note: {notice}"));
+            }
+        }
+        for tunnel in sandbox.tunnels().await? {
+            let urls: Vec<String> = [false, true].into_iter().filter_map(|secure| tunnel.url(secure)).collect();
+            self.printer.note(&format!("compute: port {} is at {}", tunnel.port, urls.join(" and ")));
+        }
+        if network.network_log {
+            self.log = Some(NetworkLog::open(&sandbox, self.printer, raw).await?);
         }
         Ok(sandbox)
+    }
+
+    /// Ties our streams and signals to the command until it ends, and tells meanwhile, and at last, of the network.
+    pub(crate) async fn attach(
+        &mut self,
+        command: Command,
+        streams: (impl AsyncWrite + Unpin, impl AsyncWrite + Unpin),
+        terminal: Option<Terminal>,
+    ) -> Result<Ended, Failure> {
+        let attached = attach(command, streams, &mut self.signals, terminal);
+        let Some(log) = &mut self.log else { return attached.await };
+        let ended = tokio::select! {
+            ended = attached => ended?,
+            never = log.follow() => match never {},
+        };
+        tokio::select! {
+            () = log.settle() => Ok(ended),
+            signal = self.signals.next() => Err(Failure::Signalled(signal)),
+        }
+    }
+
+    /// What the result says of the network, if that was asked for.
+    pub(crate) fn network(&self) -> Option<Vec<Event>> {
+        let (events, surplus) = self.log.as_ref()?.kept()?;
+        let mut events = events.to_vec();
+        if surplus > 0 {
+            events.push(Event::new(SystemTime::now(), EventKind::Lost { count: surplus }));
+        }
+        Some(events)
     }
 
     /// With `-v`, which interpreter this is in the sandbox.
@@ -68,9 +118,19 @@ impl Session {
 
     /// Ends the sandbox and the engine. A further signal stops the waiting: they end with this process in any case.
     pub(crate) async fn close(mut self) {
-        tokio::select! {
-            () = self.local.shutdown() => self.tell("everything has ended"),
-            _ = self.signals.next() => {}
+        let log = self.log.take();
+        let end = async {
+            if let Some(mut log) = log {
+                log.finish().await;
+            }
+            self.local.shutdown().await;
+        };
+        let ended = tokio::select! {
+            () = end => true,
+            _ = self.signals.next() => false,
+        };
+        if ended {
+            self.tell("everything has ended");
         }
     }
 }
@@ -89,7 +149,11 @@ pub(crate) fn config(args: &InterpreterArgs) -> LocalConfig {
 pub(crate) fn params(asked: &SandboxArgs) -> Result<CreateParams, Failure> {
     let mut params = CreateParams::new().timeout(Duration::MAX);
     params.options.cwd.clone_from(&asked.cwd);
-    params.options.network.clone_from(&asked.network);
+    params.options.network.clone_from(&asked.network.network);
+    params.options.ports.clone_from(&asked.network.ports);
+    if !asked.network.inbound.is_empty() {
+        params.options.inbound = Some(asked.network.inbound.clone());
+    }
     params.options.isolation = match asked.isolation {
         args::Isolation::Full => Isolation::Full,
         args::Isolation::Degraded => Isolation::Degraded,

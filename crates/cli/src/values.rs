@@ -1,6 +1,6 @@
 //! Values of options that have a form of their own.
 
-use computesdk::{FileUpload, Network};
+use computesdk::FileUpload;
 use std::path::PathBuf;
 
 /// One environment variable.
@@ -32,18 +32,6 @@ pub(crate) fn local_file(text: &str) -> Result<LocalFile, String> {
             Ok(LocalFile { local: PathBuf::from(local), remote: remote.to_owned() })
         }
         _ => Err(String::from("expected LOCAL:REMOTE, such as ./data.csv:/data/data.csv")),
-    }
-}
-
-/// `none`, `egress`, `cidr:RANGE,…` or `domain:NAME,…`. What the provider cannot keep, it refuses by name.
-pub(crate) fn network(text: &str) -> Result<Network, String> {
-    let list = |list: &str| list.split(',').map(str::to_owned).collect::<Vec<_>>();
-    match text.split_once(':') {
-        None if text == "none" => Ok(Network::None),
-        None if text == "egress" => Ok(Network::Egress),
-        Some(("cidr", ranges)) if !ranges.is_empty() => Ok(Network::Cidr(list(ranges))),
-        Some(("domain", names)) if !names.is_empty() => Ok(Network::Domain(list(names))),
-        _ => Err(String::from("expected `none`")),
     }
 }
 
@@ -93,15 +81,6 @@ mod tests {
         let both = |text| local_file(text).map(|file| (file.local, file.remote));
         assert_eq!(both("a:b:/c").unwrap(), ("a:b".into(), "/c".into()));
         assert!(both("a").is_err() && both("a:").is_err() && both(":b").is_err());
-    }
-
-    #[test]
-    fn networks_are_parsed_whether_or_not_they_can_be_kept() {
-        assert_eq!(network("none"), Ok(Network::None));
-        assert_eq!(network("egress"), Ok(Network::Egress));
-        assert_eq!(network("domain:a.org,b.org"), Ok(Network::Domain(vec!["a.org".into(), "b.org".into()])));
-        assert_eq!(network("cidr:fd00::/8"), Ok(Network::Cidr(vec!["fd00::/8".into()])));
-        assert!(network("cidr:").is_err() && network("host").is_err());
     }
 
     #[test]

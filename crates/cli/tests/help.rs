@@ -12,6 +12,7 @@ fn help_texts() {
         ("shell", &["shell", "--help"]),
         ("doctor", &["doctor", "--help"]),
         ("bench", &["bench", "--help"]),
+        ("ca", &["ca", "--help"]),
         ("completions", &["completions", "--help"]),
     ] {
         let (code, stdout, stderr) = parts(&run(args));
@@ -33,6 +34,16 @@ fn refusals() {
         "run -c 1 --env NAME",
         "run -c 1 --file here",
         "run -c 1 --network host",
+        "run -c 1 --network cidr:",
+        "run -c 1 --network cidr:10.0.0.1/8",
+        "run -c 1 --network cidr:pypi.org",
+        "run -c 1 --network domain:a.org,,b.org",
+        "run -c 1 --network domain:https://pypi.org",
+        "run -c 1 --network domain:10.0.0.1",
+        "run -c 1 --port 0",
+        "run -c 1 --port http",
+        "run -c 1 --inbound 10.0.0.0/8",
+        "run -c 1 --port 80 --inbound everybody",
         "run -c 1 --isolation some",
         "run -c 1 --memory lots",
         "run -c 1 --memory 64KiB",
@@ -50,6 +61,8 @@ fn refusals() {
         "bench --only speed",
         "bench --vs docker",
         "bench --provider modal",
+        "ca",
+        "ca trust",
         "completions tcsh",
     ] {
         let args: Vec<&str> = line.split_whitespace().collect();

@@ -140,3 +140,19 @@ fn a_program_may_have_a_terminal() {
         assert!(!session.is_raw());
     }
 }
+
+#[test]
+fn the_network_is_told_of_in_whole_lines() {
+    let mut session = Session::start(&["shell", "--network-log"]);
+    session.type_line("echo be'gun'");
+    session.expect("begun");
+    session.type_line(
+        "python3 -c 'import urllib.request as r; r.urlopen(\"http://10.0.0.1:22/\")' 2>/dev/null; echo do'ne'",
+    );
+    session.expect("network: refused ");
+    // The terminal is in raw mode: without its return, the next line would begin below the end of this one.
+    session.expect("10.0.0.1 is a private address\r\n");
+    session.expect("done");
+    session.type_line("exit");
+    assert_eq!(session.child.wait().expect("compute ends").code(), Some(0));
+}

@@ -54,6 +54,12 @@ fn describe(doctor: &Doctor) -> String {
     if let Some(hint) = &doctor.limits_hint {
         line("", &format!("  hint: {hint}"));
     }
+    if let Some(reach) = doctor.network {
+        line("network", &format!("reached by {reach}"));
+    }
+    if let Some(hint) = &doctor.network_hint {
+        line("", &format!("  hint: {hint}"));
+    }
     line("cache", &doctor.cache_dir.display().to_string());
     line("state", &doctor.state_dir.display().to_string());
     for (index, note) in doctor.notes.iter().enumerate() {

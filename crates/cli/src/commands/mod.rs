@@ -1,6 +1,7 @@
 //! The commands, one a file.
 
 mod bench;
+mod ca;
 mod completions;
 mod doctor;
 mod run;
@@ -21,6 +22,7 @@ pub(crate) fn dispatch(cli: Cli) -> Exit {
         Command::Doctor(args) => block_on(doctor::doctor(&args, printer)),
         Command::Bench(args) if args.worker => Ok(crate::bench::worker::serve()),
         Command::Bench(args) => block_on(bench::bench(&args, printer)),
+        Command::Ca(args) => ca::ca(&args, printer),
         Command::Completions(args) => completions::completions(&args, printer),
     };
     outcome.unwrap_or_else(|failure| {

@@ -1,7 +1,7 @@
 //! `compute run`: one program in a fresh sandbox.
 
 use crate::args::RunArgs;
-use crate::attach::{Ended, attach, feed};
+use crate::attach::{Ended, feed};
 use crate::exit::{Exit, Failure};
 use crate::printer::Printer;
 use crate::program::Program;
@@ -9,7 +9,7 @@ use crate::session::{self, Session};
 use crate::stdio;
 use crate::terminal::Terminal;
 use crate::{duration, size};
-use computesdk::{Command, Error, ErrorKind, ExitCause, Sandbox, StartFailure, Usage};
+use computesdk::{Command, Error, ErrorKind, Event, ExitCause, Sandbox, StartFailure, Usage};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::borrow::Cow;
@@ -32,7 +32,7 @@ pub(crate) async fn run(args: &RunArgs, printer: Printer) -> Result<Exit, Failur
     }
     let mut session = Session::new(&args.sandbox, printer)?;
     let outcome = async {
-        let sandbox = session.create(params).await?;
+        let sandbox = session.create(params, &args.sandbox.network, args.tty).await?;
         session.tell_interpreter(&sandbox, program.interpreter()).await?;
         let started = Instant::now();
         let mut command = session.signals.interrupt(spawn(&sandbox, args, &program)).await?;
@@ -43,15 +43,17 @@ pub(crate) async fn run(args: &RunArgs, printer: Printer) -> Result<Exit, Failur
         }
         if printer.is_json() {
             let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-            let ended = attach(command, (&mut stdout, &mut stderr), &mut session.signals, None).await?;
-            printer.json(&report(&sandbox, &ended, (&stdout, &stderr), started.elapsed()).await?)?;
+            let ended = session.attach(command, (&mut stdout, &mut stderr), None).await?;
+            let time = ended.at.duration_since(started);
+            let report = report(&sandbox, &ended, (&stdout, &stderr), time, session.network());
+            printer.json(&report.await?)?;
             return Ok(Exit::passed_on(ended.status.code()));
         }
         if let Some(terminal) = &terminal {
             terminal.raw();
         }
         let streams = (stdio::stdout(), stdio::stderr());
-        let ended = attach(command, streams, &mut session.signals, terminal).await?;
+        let ended = session.attach(command, streams, terminal).await?;
         session.tell(&format!("the program ended with code {}", ended.status.code()));
         explain(&ended, args, &program, &sandbox, printer).await;
         Ok(if ended.broken_pipe && ended.status.success() {
@@ -174,6 +176,9 @@ struct Report<'a> {
     isolation: Option<&'a str>,
     /// See [`together`].
     usage: Usage,
+    /// What was decided about its network, if that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    network: Option<Vec<Event>>,
     /// `cause`, with `signal` or `reason` where it has one.
     #[serde(flatten)]
     cause: Map<String, Value>,
@@ -184,6 +189,7 @@ async fn report(
     ended: &Ended,
     (stdout, stderr): (&[u8], &[u8]),
     time: Duration,
+    network: Option<Vec<Event>>,
 ) -> Result<String, Failure> {
     let failed = |error: serde_json::Error| {
         Error::new(ErrorKind::Unexpected, "run", "cannot write the result as JSON").with_source(error)
@@ -204,6 +210,7 @@ async fn report(
         provider: &info.provider,
         isolation: info.isolation.as_deref(),
         usage: together(info.usage, &ended.usage),
+        network,
         cause,
     };
     Ok(serde_json::to_string(&report).map_err(failed)?)

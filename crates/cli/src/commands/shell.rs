@@ -1,7 +1,7 @@
 //! `compute shell`: an interactive shell in a fresh sandbox.
 
 use crate::args::ShellArgs;
-use crate::attach::{attach, feed};
+use crate::attach::feed;
 use crate::commands::run::terminal_of;
 use crate::exit::{Exit, Failure};
 use crate::printer::Printer;
@@ -19,7 +19,7 @@ pub(crate) async fn shell(args: &ShellArgs, printer: Printer) -> Result<Exit, Fa
     let params = session::params(&args.sandbox)?;
     let mut session = Session::new(&args.sandbox, printer)?;
     let outcome = async {
-        let sandbox = session.create(params).await?;
+        let sandbox = session.create(params, &args.sandbox.network, true).await?;
         let mut shell = terminal_of(sandbox.shell(SHELL)).timeout(Duration::MAX);
         if let Some(user) = &args.sandbox.user {
             shell = shell.user(user);
@@ -28,7 +28,7 @@ pub(crate) async fn shell(args: &ShellArgs, printer: Printer) -> Result<Exit, Fa
         terminal.raw();
         feed(&mut command);
         let streams = (stdio::stdout(), stdio::stderr());
-        let ended = attach(command, streams, &mut session.signals, Some(terminal)).await?;
+        let ended = session.attach(command, streams, Some(terminal)).await?;
         Ok(Exit::passed_on(ended.status.code()))
     }
     .await;
