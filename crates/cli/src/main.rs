@@ -30,9 +30,21 @@ mod values;
 use clap::Parser as _;
 use std::process::ExitCode;
 
+/// Lets this process have as many open files as it may: each connection of a sandbox is two. What sandboxes may have does not follow
+/// from it.
+fn raise_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    // If it is refused, fewer will do.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+}
+
 fn main() -> ExitCode {
     match args::Cli::try_parse() {
-        Ok(cli) => commands::dispatch(cli).into(),
+        Ok(cli) => {
+            raise_open_files();
+            commands::dispatch(cli).into()
+        }
         Err(refusal) => {
             // A closed stream is no reason to say more.
             let _ = refusal.print();
