@@ -210,6 +210,7 @@
 //! # Features
 //!
 //! * `local` (default): the function `local` and the module of the same name, sandboxes on this machine (Linux).
+//! * `share` (part of `local`): [`Sandbox::share`], ports for those who show a token.
 
 mod args;
 mod attempt;
@@ -232,6 +233,8 @@ mod run_code;
 mod run_command;
 mod sandbox;
 mod sandboxes;
+#[cfg(feature = "share")]
+mod share;
 mod syntax;
 #[cfg(test)]
 mod testing;
@@ -257,6 +260,8 @@ pub use computesdk_core::{
 pub use computesdk_local as local;
 #[cfg(feature = "local")]
 pub use computesdk_local::local;
+#[cfg(feature = "share")]
+pub use computesdk_tunnel::ConnectToken;
 pub use detect::detect_runtime;
 pub use events::Events;
 pub use file_entry::{FileEntry, Watcher};
@@ -269,5 +274,7 @@ pub use run_code::RunCode;
 pub use run_command::RunCommand;
 pub use sandbox::Sandbox;
 pub use sandboxes::Sandboxes;
+#[cfg(feature = "share")]
+pub use share::Share;
 pub use syntax::SyntaxErrorDetails;
 pub use url::UrlProtocol;

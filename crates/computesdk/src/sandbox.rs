@@ -228,6 +228,24 @@ impl Sandbox {
         Ok(Events::new(self.inner.core.events().await?))
     }
 
+    /// Opens a port to those who show a token, on this machine's loopback; see [`Share`](crate::Share). The port need not be published.
+    ///
+    /// ```no_run
+    /// # async fn example(sandbox: computesdk::Sandbox) -> computesdk::Result<()> {
+    /// let share = sandbox.share(8080).await?;
+    /// let token = share.issue(Some("user 17"), None)?;
+    /// println!("{}", share.url_with(&token)); // works as long as `share` lives
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// `InvalidArgument` for port 0; `FailedPrecondition` outside of a tokio runtime.
+    #[cfg(feature = "share")]
+    pub async fn share(&self, port: u16) -> Result<crate::Share> {
+        crate::Share::open(self, port).await
+    }
+
     /// A guard that destroys this sandbox when it is dropped; this handle and its clones stay usable until then.
     pub fn guard(&self) -> SandboxGuard {
         SandboxGuard::new(self.clone())

@@ -5,6 +5,8 @@ mod commands;
 mod config;
 mod files;
 mod network;
+#[cfg(feature = "share")]
+mod share;
 
 use crate::testing::Host;
 use crate::{Compute, Sandbox};
