@@ -127,6 +127,8 @@ impl Dialer for Judging<'_> {
         self.set(&target);
         let policy = self.shared.policy();
         let dialed = match &*policy {
+            // Before it is looked up: a question tells something, too.
+            Policy::Nothing => return Err(DialError::Refused(String::from("nothing may be reached"))),
             Policy::Names(names) if !names.allows(host) => {
                 return Err(DialError::Refused(String::from("the name is not on the list")));
             }
