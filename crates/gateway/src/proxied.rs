@@ -4,7 +4,7 @@ use crate::dial::{self, DialError as NamedError};
 use crate::event::{Protocol, Verdict};
 use crate::policy::Policy;
 use crate::proxy::{self, DialError, Dialer, End, Seen};
-use crate::relay::reset;
+use crate::relay::{Copied, reset};
 use crate::shared::{Shared, Slot};
 use crate::target::Target;
 use std::io;
@@ -38,10 +38,11 @@ pub(crate) async fn serve(shared: Arc<Shared>, listener: TcpListener) {
 }
 
 /// Serves one connection.
-async fn one(shared: Arc<Shared>, stream: TcpStream, _slot: Slot) {
+async fn one(shared: Arc<Shared>, mut stream: TcpStream, _slot: Slot) {
     let dialer = Judging { shared: &shared, target: Mutex::default() };
+    let copied = Copied::default();
     let outcome = tokio::select! {
-        outcome = proxy::serve(stream, &dialer, HEAD_WITHIN) => Some(outcome),
+        outcome = proxy::serve(&mut stream, &dialer, HEAD_WITHIN, &copied) => Some(outcome),
         () = dialer.forbidden() => None,
     };
     let Some(target) = dialer.target() else {
@@ -53,11 +54,16 @@ async fn one(shared: Arc<Shared>, stream: TcpStream, _slot: Slot) {
         return;
     };
     let Some(outcome) = outcome else {
-        return shared.tell(&target, Verdict::Closed, Some(String::from("the policy was changed")), (0, 0));
+        reset(&stream);
+        return shared.tell(&target, Verdict::Closed, Some(String::from("the policy was changed")), copied.bytes());
     };
     let bytes = (outcome.sent, outcome.received);
     let (verdict, reason) = match outcome.end {
         End::Carried => (Verdict::Closed, None),
+        End::Broken(error) => {
+            reset(&stream);
+            (Verdict::Closed, Some(error.to_string()))
+        }
         End::Refused(reason) | End::Mismatch(reason) => (Verdict::Refused, Some(reason)),
         End::TimedOut => (Verdict::Failed, Some(String::from("nobody answered in time"))),
         End::Failed(error) => (Verdict::Failed, Some(error.to_string())),
@@ -118,6 +124,10 @@ impl Judging<'_> {
 impl Dialer for Judging<'_> {
     type Stream = TcpStream;
 
+    fn cut(&self, stream: &TcpStream) {
+        reset(stream);
+    }
+
     fn checks_names(&self) -> bool {
         self.shared.policy().allowed_names().is_some()
     }
@@ -127,6 +137,8 @@ impl Dialer for Judging<'_> {
         self.set(&target);
         let policy = self.shared.policy();
         let dialed = match &*policy {
+            // Before it is looked up: a question tells something, too.
+            Policy::Nothing => return Err(DialError::Refused(String::from("nothing may be reached"))),
             Policy::Names(names) if !names.allows(host) => {
                 return Err(DialError::Refused(String::from("the name is not on the list")));
             }

@@ -6,10 +6,11 @@
 
 use crate::hello::{Hello, hello};
 use crate::http::{self, Head, Request, authority, origin_form};
+use crate::relay::{Copied, both};
 use std::future::Future;
 use std::io;
 use std::pin::pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
 use tokio::time::timeout;
@@ -43,6 +44,9 @@ pub(crate) trait Dialer: Sync {
     /// nothing: many have one address.
     fn checks_names(&self) -> bool;
 
+    /// A connection to a server ended badly: what it sees must not be an ordinary end.
+    fn cut(&self, stream: &Self::Stream);
+
     /// Connects to `host`, a [`normal_name`](crate::normal_name) or an address, if that is allowed. It ends by itself.
     fn dial(&self, host: &str, port: u16, seen: Seen) -> impl Future<Output = Result<Self::Stream, DialError>> + Send;
 }
@@ -62,8 +66,10 @@ pub(crate) struct Outcome {
 /// How a connection ended.
 #[derive(Debug)]
 pub(crate) enum End {
-    /// It was carried until both sides, or one of them with an error, had ended.
+    /// It was carried until both sides had ended.
     Carried,
+    /// It was carried until one side failed: the client must not take it for an ordinary end.
+    Broken(io::Error),
     /// The policy forbade it; in words.
     Refused(String),
     /// The tunnel was for another name than asked for, or for none; in words.
@@ -81,24 +87,29 @@ pub(crate) enum End {
 }
 
 const BUFFER: usize = 64 << 10;
-/// Once one side failed, the other may still have something to say: a server that refuses a body answers, then resets.
-const LAST_WORDS: Duration = Duration::from_secs(5);
 /// For an answer of our own to be read.
 const ANSWER: Duration = Duration::from_secs(1);
 
-/// Serves one connection to its end. `head_within` is the time for the head, and again for the ClientHello.
-pub(crate) async fn serve<S, D>(mut client: S, dialer: &D, head_within: Duration) -> Outcome
+/// Serves one connection to its end. `head_within` is the time for the head, and again for the ClientHello. What is carried is
+/// counted as it happens.
+pub(crate) async fn serve<S, D>(client: &mut S, dialer: &D, head_within: Duration, copied: &Copied) -> Outcome
 where
     S: AsyncRead + AsyncWrite + Unpin + Send,
     D: Dialer,
 {
     let mut outcome = Outcome { target: None, end: End::Carried, sent: 0, received: 0 };
-    match open(&mut client, dialer, head_within, &mut outcome.target).await {
-        Ok((server, first)) => (outcome.sent, outcome.received) = carry(client, server, &first).await,
+    match open(client, dialer, head_within, &mut outcome.target).await {
+        Ok((mut server, first)) => {
+            if let Err(error) = carry(client, &mut server, &first, copied).await {
+                dialer.cut(&server);
+                outcome.end = End::Broken(error);
+            }
+            (outcome.sent, outcome.received) = copied.bytes();
+        }
         Err(end) => {
             if let Some((status, reason)) = answer(&end) {
                 // Whoever does not read it does not get it.
-                let _ = timeout(ANSWER, respond(&mut client, status, &reason)).await;
+                let _ = timeout(ANSWER, respond(client, status, &reason)).await;
             }
             outcome.end = end;
         }
@@ -211,7 +222,7 @@ where
 /// What the client is told. Nothing within a tunnel, where it would be taken for the server's.
 fn answer(end: &End) -> Option<(&'static str, String)> {
     match end {
-        End::Carried | End::Gone | End::Mismatch(_) => None,
+        End::Carried | End::Broken(_) | End::Gone | End::Mismatch(_) => None,
         End::Refused(reason) => Some(("403 Forbidden", reason.clone())),
         End::TimedOut => Some(("504 Gateway Timeout", "the server did not answer in time".into())),
         End::Failed(error) => Some(("502 Bad Gateway", format!("no connection to the server: {error}"))),
@@ -237,45 +248,39 @@ where
 }
 
 /// Carries bytes both ways, `first` before those of the client, until both sides have ended. A side that ends keeps
-/// receiving. Returns the bytes to the server and from it.
-async fn carry<S, T>(client: S, server: T, first: &[u8]) -> (u64, u64)
+/// receiving.
+async fn carry<S, T>(client: &mut S, server: &mut T, first: &[u8], copied: &Copied) -> io::Result<()>
 where
-    S: AsyncRead + AsyncWrite,
-    T: AsyncRead + AsyncWrite,
+    S: AsyncRead + AsyncWrite + Unpin,
+    T: AsyncRead + AsyncWrite + Unpin,
 {
     let (from_client, to_client) = split(client);
     let (from_server, to_server) = split(server);
-    let (sent, received) = (AtomicU64::new(0), AtomicU64::new(0));
-    let mut up = pin!(pump(from_client, to_server, first, &sent));
-    let mut down = pin!(pump(from_server, to_client, &[], &received));
-    let (up_ended, result) = tokio::select! {
-        result = &mut up => (true, result),
-        result = &mut down => (false, result),
-    };
-    let other = async { if up_ended { down.await } else { up.await } };
-    let _ = match result {
-        Ok(()) => other.await,
-        Err(_) => timeout(LAST_WORDS, other).await.unwrap_or(Ok(())),
-    };
-    (sent.load(Ordering::Relaxed), received.load(Ordering::Relaxed))
+    let holds = [AtomicBool::new(false), AtomicBool::new(false)];
+    let up = pin!(pump(from_client, to_server, first, |len| copied.add_out(len), &holds[0]));
+    let down = pin!(pump(from_server, to_client, &[], |len| copied.add_back(len), &holds[1]));
+    both(up, down, [&holds[0], &holds[1]]).await
 }
 
-async fn pump<R, W>(mut from: R, mut to: W, first: &[u8], count: &AtomicU64) -> io::Result<()>
+async fn pump<R, W>(mut from: R, mut to: W, first: &[u8], count: impl Fn(u64), holds: &AtomicBool) -> io::Result<()>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
+    holds.store(true, Ordering::Relaxed);
     to.write_all(first).await?;
-    count.fetch_add(first.len() as u64, Ordering::Relaxed);
+    count(first.len() as u64);
     let mut buffer = vec![0; BUFFER];
     loop {
+        holds.store(false, Ordering::Relaxed);
         let len = from.read(&mut buffer).await?;
         if len == 0 {
             return to.shutdown().await;
         }
+        holds.store(true, Ordering::Relaxed);
         to.write_all(&buffer[..len]).await?;
         to.flush().await?;
-        count.fetch_add(len as u64, Ordering::Relaxed);
+        count(len as u64);
     }
 }
 

@@ -17,6 +17,8 @@ struct Fake {
 impl Dialer for Fake {
     type Stream = DuplexStream;
 
+    fn cut(&self, _stream: &DuplexStream) {}
+
     fn checks_names(&self) -> bool {
         self.names
     }
@@ -36,7 +38,11 @@ fn start(names: bool) -> (DuplexStream, DuplexStream, JoinHandle<Outcome>) {
 fn start_with(names: bool, result: Result<DuplexStream, DialError>) -> (DuplexStream, JoinHandle<Outcome>) {
     let (client, proxied) = duplex(64 << 10);
     let dialer = Fake { names, result: Mutex::new(Some(result)) };
-    (client, tokio::spawn(async move { serve(proxied, &dialer, WITHIN).await }))
+    (client, serving(proxied, dialer))
+}
+
+fn serving(mut proxied: DuplexStream, dialer: Fake) -> JoinHandle<Outcome> {
+    tokio::spawn(async move { serve(&mut proxied, &dialer, WITHIN, &Copied::default()).await })
 }
 
 async fn end(outcome: JoinHandle<Outcome>) -> Outcome {
@@ -221,7 +227,7 @@ async fn a_client_that_goes_is_noticed() {
 async fn a_client_that_does_not_read_its_answer_holds_nothing_up() {
     let (client, proxied) = duplex(16);
     let dialer = Fake { names: false, result: Mutex::new(None) };
-    let outcome = tokio::spawn(async move { serve(proxied, &dialer, WITHIN).await });
+    let outcome = serving(proxied, dialer);
     let (_unread, mut to_proxy) = split(client);
     to_proxy.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
     assert!(matches!(end(outcome).await.end, End::Bad(_)));

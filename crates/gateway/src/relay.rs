@@ -5,14 +5,20 @@
 use rustix::fd::AsFd;
 use std::cell::RefCell;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
+use tokio::time::{sleep, timeout};
 
 /// What is read at a time.
 const CHUNK: usize = 256 * 1024;
+/// How long what was sent before the other side failed may take to be passed on, to a slow reader.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+/// How long it may take to be seen here.
+const A_MOMENT: Duration = Duration::from_millis(20);
 /// Buffers that are kept for the next one who needs one.
 const MOST_SPARE: usize = 8;
 
@@ -58,6 +64,10 @@ impl Copied {
     pub(crate) fn add_out(&self, bytes: u64) {
         self.out.fetch_add(bytes, Ordering::Relaxed);
     }
+
+    pub(crate) fn add_back(&self, bytes: u64) {
+        self.back.fetch_add(bytes, Ordering::Relaxed);
+    }
 }
 
 /// Copies until both directions have ended.
@@ -69,26 +79,75 @@ pub(crate) async fn relay(inner: &mut TcpStream, outer: &mut TcpStream, copied: 
     let ended = {
         let (inner_read, inner_write) = inner.split();
         let (outer_read, outer_write) = outer.split();
-        tokio::try_join!(pump(inner_read, outer_write, &copied.out), pump(outer_read, inner_write, &copied.back))
+        let holds = [AtomicBool::new(false), AtomicBool::new(false)];
+        let out = pin!(pump(inner_read, outer_write, &copied.out, &holds[0]));
+        let back = pin!(pump(outer_read, inner_write, &copied.back, &holds[1]));
+        both(out, back, [&holds[0], &holds[1]]).await
     };
     if ended.is_err() {
         reset(&*inner);
         reset(&*outer);
     }
-    ended.map(drop)
+    ended
 }
 
-async fn pump(read: ReadHalf<'_>, mut write: WriteHalf<'_>, count: &AtomicU64) -> io::Result<()> {
+/// Waits for both directions. If one fails, the other passes on what was sent before: a server that does not want the rest of a
+/// request answers, and resets.
+///
+/// # Errors
+/// The first failure.
+pub(crate) async fn both<O, B>(mut out: Pin<&mut O>, mut back: Pin<&mut B>, holds: [&AtomicBool; 2]) -> io::Result<()>
+where
+    O: Future<Output = io::Result<()>>,
+    B: Future<Output = io::Result<()>>,
+{
+    tokio::select! {
+        ended = &mut out => match ended {
+            Ok(()) => back.await,
+            Err(error) => {
+                last_words(back, holds[1]).await;
+                Err(error)
+            }
+        },
+        ended = &mut back => match ended {
+            Ok(()) => out.await,
+            Err(error) => {
+                last_words(out, holds[0]).await;
+                Err(error)
+            }
+        },
+    }
+}
+
+/// Lets a direction end, while it holds what it has not passed on.
+async fn last_words(mut direction: Pin<&mut impl Future<Output = io::Result<()>>>, holds: &AtomicBool) {
+    let passed_on = async {
+        loop {
+            tokio::select! {
+                _ = &mut direction => return,
+                () = sleep(A_MOMENT) => if !holds.load(Ordering::Relaxed) {
+                    return;
+                },
+            }
+        }
+    };
+    let _ = timeout(LAST_WORDS, passed_on).await;
+}
+
+/// `holds` says whether something was read that is not written yet.
+async fn pump(read: ReadHalf<'_>, mut write: WriteHalf<'_>, count: &AtomicU64, holds: &AtomicBool) -> io::Result<()> {
     loop {
         read.readable().await?;
         let mut buffer = Buffer::take();
         loop {
+            holds.store(false, Ordering::Relaxed);
             let len = match read.try_read(&mut buffer.0) {
                 Ok(0) => return write.shutdown().await,
                 Ok(len) => len,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => return Err(error),
             };
+            holds.store(true, Ordering::Relaxed);
             write.write_all(&buffer.0[..len]).await?;
             count.fetch_add(len as u64, Ordering::Relaxed);
         }
@@ -137,6 +196,37 @@ mod tests {
         let (ended, ()) = within(async { tokio::join!(relay(&mut inner, &mut outer, &copied), talk) }).await;
         ended.unwrap();
         assert_eq!(copied.bytes(), (8, 6));
+    }
+
+    #[tokio::test]
+    async fn what_was_said_before_a_reset_arrives() {
+        let ((mut client, mut inner), (mut outer, mut server)) = (pair().await, pair().await);
+        let talk = async {
+            // More than fits on the way, so that the reset is met while writing.
+            let flood = async {
+                let block = vec![0; 1 << 20];
+                while client.write_all(&block).await.is_ok() {}
+                let mut said = Vec::new();
+                while client.read_buf(&mut said).await.is_ok_and(|len| len > 0) {}
+                said
+            };
+            let refuse = async {
+                server.read_exact(&mut [0; 1000]).await.unwrap();
+                server.write_all(b"no").await.unwrap();
+                // What is left unread resets.
+                drop(server);
+            };
+            tokio::join!(flood, refuse).0
+        };
+        let copied = Copied::default();
+        let serve = async {
+            let ended = relay(&mut inner, &mut outer, &copied).await;
+            drop((inner, outer));
+            ended
+        };
+        let (ended, said) = within(async { tokio::join!(serve, talk) }).await;
+        ended.unwrap_err();
+        assert_eq!(said, b"no");
     }
 
     #[tokio::test]

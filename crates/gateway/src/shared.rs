@@ -1,5 +1,6 @@
 //! What all tasks that serve one sandbox share: its policy, what is told of it, and the world around.
 
+use crate::address::embedded_address;
 use crate::event::{Protocol, Sink, Verdict};
 use crate::host::Host;
 use crate::known::Known;
@@ -29,9 +30,10 @@ impl World {
         Self { resolver: Resolver::default(), host: Mutex::new(Host::new()) }
     }
 
-    /// Whether an address is this machine's own.
+    /// Whether an address is this machine's own, or holds one that is.
     pub(crate) fn is_own(&self, address: IpAddr) -> bool {
-        self.host.lock().unwrap_or_else(PoisonError::into_inner).is_own(address)
+        let mut host = self.host.lock().unwrap_or_else(PoisonError::into_inner);
+        host.is_own(address) || embedded_address(address).is_some_and(|embedded| host.is_own(embedded.into()))
     }
 }
 
@@ -145,6 +147,22 @@ impl Shared {
             if policy.changed().await.is_err() {
                 return std::future::pending().await;
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_own_address_in_disguise_is_an_own_address() {
+        let world = World::new();
+        for own in ["127.0.0.1", "::1", "::ffff:127.0.0.1", "64:ff9b::127.0.0.1", "2002:7f00:1::5"] {
+            assert!(world.is_own(own.parse().unwrap()), "{own}");
+        }
+        for other in ["203.0.113.77", "::ffff:203.0.113.77", "64:ff9b::203.0.113.77", "2001:db8::7f00:1"] {
+            assert!(!world.is_own(other.parse().unwrap()), "{other}");
         }
     }
 }
