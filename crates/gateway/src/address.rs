@@ -103,6 +103,14 @@ fn embedded(net: Ipv6Net) -> Option<Ipv4Net> {
     Ipv4Net::new(addr, net.prefix_len().saturating_sub(*at).min(32)).ok().map(|net| net.trunc())
 }
 
+/// The IPv4 address that an address holds, if it is of such a range.
+pub(crate) fn held(addr: IpAddr) -> Option<Ipv4Addr> {
+    match addr {
+        IpAddr::V4(_) => None,
+        IpAddr::V6(addr) => embedded(addr.into()).map(|net| net.addr()),
+    }
+}
+
 /// `net` as IPv4 where it is a range of mapped addresses: a kernel knows no difference between the two.
 pub(crate) fn canonical_net(net: IpNet) -> IpNet {
     match net {

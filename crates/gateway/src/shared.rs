@@ -1,5 +1,6 @@
 //! What all tasks that serve one sandbox share: its policy, what is told of it, and the world around.
 
+use crate::address::held;
 use crate::event::{Protocol, Sink, Verdict};
 use crate::host::Host;
 use crate::known::Known;
@@ -29,9 +30,11 @@ impl World {
         Self { resolver: Resolver::default(), host: Mutex::new(Host::new()) }
     }
 
-    /// Whether an address is this machine's own.
+    /// Whether an address is this machine's own, or holds one that is: a kernel takes `::ffff:192.0.2.1` for what it holds, and so do
+    /// translators with their addresses.
     pub(crate) fn is_own(&self, address: IpAddr) -> bool {
-        self.host.lock().unwrap_or_else(PoisonError::into_inner).is_own(address)
+        let mut host = self.host.lock().unwrap_or_else(PoisonError::into_inner);
+        host.is_own(address) || held(address).is_some_and(|held| host.is_own(held.into()))
     }
 }
 
@@ -145,6 +148,30 @@ impl Shared {
             if policy.changed().await.is_err() {
                 return std::future::pending().await;
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_holds_an_own_one_is_own() {
+        let world = World::new();
+        let own = |address: &str| world.is_own(address.parse().unwrap());
+        for address in ["127.0.0.1", "::ffff:127.0.0.1", "64:ff9b::127.0.0.1", "2002:7f00:1::", "::127.0.0.1"] {
+            assert!(own(address), "{address}");
+        }
+        for address in ["203.0.113.77", "::ffff:203.0.113.77", "64:ff9b::203.0.113.77"] {
+            assert!(!own(address), "{address}");
+        }
+        // And the address by which others see this machine, if there is one.
+        let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+        if socket.connect("203.0.113.77:9").is_ok()
+            && let IpAddr::V4(seen) = socket.local_addr().unwrap().ip()
+        {
+            assert!(world.is_own(seen.to_ipv6_mapped().into()), "{seen}");
         }
     }
 }
