@@ -7,6 +7,8 @@ use crate::packet::{self, Packet};
 use crate::shared::{Shared, Slot};
 use crate::target::Target;
 use computesdk_guest_protocol::outlet::NAMESERVER;
+use rustix::io::Errno;
+use rustix::net::{SendFlags, send};
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -70,10 +72,11 @@ impl Flows {
                 }
             },
         };
-        // One that cannot be sent now is lost, as datagrams may be.
-        match flow.socket.try_send(content) {
+        // One that cannot be sent now is lost, as datagrams may be. Tried at once: the runtime does not know yet that a new
+        // socket can be written to.
+        match send(&flow.socket, content, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
             Ok(len) => drop(flow.sent.fetch_add(len as u64, Ordering::Relaxed)),
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => self.injector.send(packet.no_port()),
+            Err(Errno::CONNREFUSED) => self.injector.send(packet.no_port()),
             Err(_) => {}
         }
     }
