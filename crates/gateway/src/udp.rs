@@ -145,16 +145,18 @@ impl Flows {
 
     /// A question to the sandbox's name server.
     fn question(self: &Arc<Self>, from: SocketAddr, to: SocketAddr, query: Vec<u8>, tasks: &mut JoinSet<()>) {
-        if self.questions.fetch_add(1, Ordering::Relaxed) >= MOST_QUESTIONS {
+        let few = self.questions.fetch_add(1, Ordering::Relaxed) < MOST_QUESTIONS;
+        let Some(slot) = few.then(|| self.shared.slot().ok()).flatten() else {
             // It is asked again.
             self.questions.fetch_sub(1, Ordering::Relaxed);
             return;
-        }
+        };
         let this = Arc::clone(self);
         tasks.spawn(async move {
             if let Some(response) = names::answer(&this.shared, &query, false).await {
                 this.injector.send(packet::datagram(to, from, &response));
             }
+            drop(slot);
             this.questions.fetch_sub(1, Ordering::Relaxed);
         });
     }
