@@ -103,8 +103,8 @@ fn embedded(net: Ipv6Net) -> Option<Ipv4Net> {
     Ipv4Net::new(addr, net.prefix_len().saturating_sub(*at).min(32)).ok().map(|net| net.trunc())
 }
 
-/// The IPv4 address that `addr` holds, and leads to.
-pub(crate) fn embedded_address(addr: IpAddr) -> Option<Ipv4Addr> {
+/// The IPv4 address that an address holds, if it is of such a range.
+pub(crate) fn held(addr: IpAddr) -> Option<Ipv4Addr> {
     match addr {
         IpAddr::V4(_) => None,
         IpAddr::V6(addr) => embedded(addr.into()).map(|net| net.addr()),

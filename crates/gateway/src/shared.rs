@@ -1,19 +1,20 @@
 //! What all tasks that serve one sandbox share: its policy, what is told of it, and the world around.
 
-use crate::address::embedded_address;
+use crate::address::held;
 use crate::event::{Protocol, Sink, Verdict};
 use crate::host::Host;
 use crate::known::Known;
 use crate::policy::Policy;
 use crate::resolve::Resolver;
 use crate::target::Target;
+use rustix::process::{Resource, getrlimit};
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
-/// Connections of one sandbox at a time. Each is two descriptors of this process.
+/// Connections of one sandbox at a time.
 const MOST_CONNECTIONS: usize = 1024;
 
 const DNS: u16 = 53;
@@ -23,17 +24,19 @@ const DNS: u16 = 53;
 pub(crate) struct World {
     pub(crate) resolver: Resolver,
     host: Mutex<Host>,
+    open: AtomicUsize,
 }
 
 impl World {
     pub(crate) fn new() -> Self {
-        Self { resolver: Resolver::default(), host: Mutex::new(Host::new()) }
+        Self { resolver: Resolver::default(), host: Mutex::new(Host::new()), open: AtomicUsize::new(0) }
     }
 
-    /// Whether an address is this machine's own, or holds one that is.
+    /// Whether an address is this machine's own, or holds one that is: a kernel takes `::ffff:192.0.2.1` for what it holds, and so do
+    /// translators with their addresses.
     pub(crate) fn is_own(&self, address: IpAddr) -> bool {
         let mut host = self.host.lock().unwrap_or_else(PoisonError::into_inner);
-        host.is_own(address) || embedded_address(address).is_some_and(|embedded| host.is_own(embedded.into()))
+        host.is_own(address) || held(address).is_some_and(|held| host.is_own(held.into()))
     }
 }
 
@@ -47,14 +50,22 @@ pub(crate) struct Shared {
     open: AtomicUsize,
 }
 
-/// Counts for the limit of connections until it is dropped.
+/// Counts for the limits of connections until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Slot(Arc<Shared>);
 
 impl Drop for Slot {
     fn drop(&mut self) {
         self.0.open.fetch_sub(1, Ordering::Relaxed);
+        self.0.world.open.fetch_sub(1, Ordering::Relaxed);
     }
+}
+
+/// How many connections all sandboxes may have: each is two descriptors of this process, and half of those that it may have are
+/// for everything else that it does.
+fn room() -> usize {
+    let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    usize::try_from(descriptors / 4).unwrap_or(usize::MAX)
 }
 
 impl Shared {
@@ -91,11 +102,23 @@ impl Shared {
 
     /// Room for one more connection, if there is.
     pub(crate) fn slot(self: &Arc<Self>) -> Result<Slot, String> {
+        self.slot_of(room())
+    }
+
+    fn slot_of(self: &Arc<Self>, room: usize) -> Result<Slot, String> {
         let slot = Slot(Arc::clone(self));
-        if self.open.fetch_add(1, Ordering::Relaxed) < MOST_CONNECTIONS {
-            Ok(slot)
+        let own = self.open.fetch_add(1, Ordering::Relaxed);
+        let all = self.world.open.fetch_add(1, Ordering::Relaxed);
+        // None leaves the others without.
+        let most = MOST_CONNECTIONS.min(room / 2);
+        if own >= most {
+            Err(format!("the sandbox has {most} connections already"))
+        } else if all >= room {
+            Err(format!(
+                "all sandboxes together have {room} connections already, by this process's limit of open files"
+            ))
         } else {
-            Err(format!("the sandbox has {MOST_CONNECTIONS} connections already"))
+            Ok(slot)
         }
     }
 
@@ -154,15 +177,49 @@ impl Shared {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::Decision;
+
+    #[derive(Debug)]
+    struct Deaf;
+
+    impl Sink for Deaf {
+        fn tell(&self, _: Decision) {}
+    }
 
     #[test]
-    fn an_own_address_in_disguise_is_an_own_address() {
+    fn sandboxes_leave_each_other_and_the_process_room() {
+        let world = Arc::new(World::new());
+        let sandbox = || Shared::new(Arc::clone(&world), Policy::Internet, Arc::new(Deaf));
+        let (one, two, three) = (sandbox(), sandbox(), sandbox());
+        let take = |sandbox: &Arc<Shared>| (0..20).map_while(|_| sandbox.slot_of(16).ok()).collect::<Vec<_>>();
+        let (first, second) = (take(&one), take(&two));
+        assert_eq!((first.len(), second.len()), (8, 8));
+        assert!(three.slot_of(16).unwrap_err().contains("all sandboxes"));
+        assert!(one.slot_of(100).is_ok());
+        drop(first);
+        assert_eq!(take(&three).len(), 8);
+        assert!(two.slot_of(16).unwrap_err().contains("the sandbox has 8"));
+        drop(second);
+        assert_eq!(world.open.load(Ordering::Relaxed), 0);
+        assert!(one.slot_of(usize::MAX).is_ok() && room() > 0);
+    }
+
+    #[test]
+    fn an_address_that_holds_an_own_one_is_own() {
         let world = World::new();
-        for own in ["127.0.0.1", "::1", "::ffff:127.0.0.1", "64:ff9b::127.0.0.1", "2002:7f00:1::5"] {
-            assert!(world.is_own(own.parse().unwrap()), "{own}");
+        let own = |address: &str| world.is_own(address.parse().unwrap());
+        for address in ["127.0.0.1", "::ffff:127.0.0.1", "64:ff9b::127.0.0.1", "2002:7f00:1::", "::127.0.0.1"] {
+            assert!(own(address), "{address}");
         }
-        for other in ["203.0.113.77", "::ffff:203.0.113.77", "64:ff9b::203.0.113.77", "2001:db8::7f00:1"] {
-            assert!(!world.is_own(other.parse().unwrap()), "{other}");
+        for address in ["203.0.113.77", "::ffff:203.0.113.77", "64:ff9b::203.0.113.77"] {
+            assert!(!own(address), "{address}");
+        }
+        // And the address by which others see this machine, if there is one.
+        let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+        if socket.connect("203.0.113.77:9").is_ok()
+            && let IpAddr::V4(seen) = socket.local_addr().unwrap().ip()
+        {
+            assert!(world.is_own(seen.to_ipv6_mapped().into()), "{seen}");
         }
     }
 }

@@ -72,8 +72,8 @@ impl Flows {
                 }
             },
         };
-        // Not by way of tokio, which takes a new socket for one that cannot be written to yet. One that cannot be sent now is
-        // lost, as datagrams may be.
+        // One that cannot be sent now is lost, as datagrams may be. Tried at once: the runtime does not know yet that a new
+        // socket can be written to.
         match send(&flow.socket, content, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
             Ok(len) => drop(flow.sent.fetch_add(len as u64, Ordering::Relaxed)),
             Err(Errno::CONNREFUSED) => self.injector.send(packet.no_port()),
@@ -145,16 +145,18 @@ impl Flows {
 
     /// A question to the sandbox's name server.
     fn question(self: &Arc<Self>, from: SocketAddr, to: SocketAddr, query: Vec<u8>, tasks: &mut JoinSet<()>) {
-        if self.questions.fetch_add(1, Ordering::Relaxed) >= MOST_QUESTIONS {
+        let few = self.questions.fetch_add(1, Ordering::Relaxed) < MOST_QUESTIONS;
+        let Some(slot) = few.then(|| self.shared.slot().ok()).flatten() else {
             // It is asked again.
             self.questions.fetch_sub(1, Ordering::Relaxed);
             return;
-        }
+        };
         let this = Arc::clone(self);
         tasks.spawn(async move {
             if let Some(response) = names::answer(&this.shared, &query, false).await {
                 this.injector.send(packet::datagram(to, from, &response));
             }
+            drop(slot);
             this.questions.fetch_sub(1, Ordering::Relaxed);
         });
     }

@@ -15,11 +15,15 @@ import mmap
 import os
 import platform
 import resource
+import select
+import shutil
 import signal
 import socket
 import stat
 import struct
+import subprocess
 import sys
+import threading
 import time
 
 LIBC = ctypes.CDLL(None, use_errno=True)
@@ -36,11 +40,22 @@ NUMBERS = {name: pair[0 if X86 else 1] for name, pair in {
 }.items()}
 MARKED = ["/", "/usr", "/usr/bin", "/usr/lib", "/usr/local", "/usr/local/bin", "/etc", "/bin", "/lib", "/root", "/home",
           "/opt", "/srv", "/mnt", "/var", "/var/lib", "/var/tmp", "/tmp", "/run", "/dev", "/dev/shm", "/sys", "/proc"]
+# An error must come within this many seconds: where none does, the packet has gone somewhere. And how long is waited for
+# what nobody should answer.
+WITHIN, SILENCE = 2, 0.25
+NAMESERVER = ("192.0.0.1", 53)
+# By which a sandbox reaches itself; the first one always.
+OWN = ["127.0.0.1", "127.0.0.2", "::1", "0.0.0.0", "::", "::ffff:127.0.0.1", "192.0.0.2", "::ffff:192.0.0.2",
+       "fdc0:c0de:5db0::2"]
 REFUSED = (errno.EPERM, errno.EACCES, errno.ENOSYS)
 
 
 class Skip(Exception):
     """The check does not apply, and why."""
+
+
+class Lost(Exception):
+    """What is tried would work, and is not tried."""
 
 
 def held(evidence):
@@ -750,33 +765,396 @@ class Checks:
     def canary_unix_path(self):
         return self.unix(self.fact("canary.socket"))
 
-    def route(self, address, port):
-        family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        try:
-            with socket.socket(family, socket.SOCK_DGRAM) as asking:
-                asking.connect((address, port))
-                return lost(f"from {asking.getsockname()}")
-        except OSError as error:
-            return held(str(error))
+    def apart(self):
+        """Nothing is sent from the host's own network: there most of the addresses below are somebody's."""
+        if os.readlink("/proc/self/ns/net") == self.fact("ns.net"):
+            raise Lost("it is in the host's network: nothing was sent")
 
     def route_out(self):
-        first = self.route("192.0.2.1", 9)
-        return first if first[0] != "held" else self.route("2001:db8::1", 9)
+        if self.facts.get("network") == "egress":
+            raise Skip("it may reach the internet")
+        for family, address in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):
+            try:
+                with socket.socket(family, socket.SOCK_DGRAM) as asking:
+                    asking.connect((address, 9))  # sends nothing
+                    return lost(f"from {asking.getsockname()}")
+            except OSError as error:
+                evidence = str(error)
+        return held(evidence)
 
     def metadata(self):
-        return self.route("169.254.169.254", 80)
+        first = self.tcp("", "169.254.169.254 80")
+        return first if first[0] != "held" else self.udp("", "169.254.169.254 80")
 
-    def add_interface(self):
-        def attribute(kind, payload):
-            return struct.pack("HH", 4 + len(payload), kind) + payload + b"\0" * (-len(payload) % 4)
-        body = b"\0" * 16 + attribute(3, b"computesdk0\0") + attribute(18, attribute(1, b"dummy\0"))
+    def host_addresses(self, *versions):
+        found = [address for address in self.fact("host.addresses").split(",") if (6 if ":" in address else 4) in versions]
+        if not found:
+            raise Skip("the host has no such address")
+        return found
+
+    def port(self, word):
+        return int(word if word[0].isdigit() else self.fact(word))
+
+    def targets(self, arguments):
+        self.apart()
+        address, port = arguments.split()[:2]
+        port = self.port(port)
+        if address == "@host":
+            names = self.host_addresses(4, 6)
+        elif address == "@mapped":
+            names = ["::ffff:" + name for name in self.host_addresses(4)]
+        elif address == "localhost":
+            if not any("localhost" in line.split()[1:] for line in needed("/etc/hosts").splitlines()):
+                raise Skip("there is no localhost")
+            names = ["localhost"]
+        else:
+            names = [address]
+        return self.resolved(names, port)
+
+    def resolved(self, names, port):
+        for name in names:
+            # A link-local address needs a device, and there is one only.
+            scoped = name + "%1" if name.startswith("fe80:") and "%" not in name else name
+            for info in socket.getaddrinfo(scoped, port, type=socket.SOCK_STREAM):
+                yield info[0], info[4]
+
+    def all_refuse(self, targets, work):
+        """Held if each of them ends with an error, in time."""
+        evidence = "there is none"
+        for family, target in targets:
+            try:
+                return lost(f"{target}: it worked: {work(family, target)!r}")
+            except (TimeoutError, BlockingIOError):
+                return lost(f"{target}: no error within {WITHIN} s")
+            except OSError as error:
+                evidence = f"{target}: {error}"
+        return held(evidence)
+
+    def connected(self, family, target):
+        client = socket.socket(family, socket.SOCK_STREAM)
+        client.settimeout(WITHIN)
+        client.connect(target)
+        return client
+
+    def asked(self, family, target, said=b"mark", within=WITHIN):
+        with socket.socket(family, socket.SOCK_DGRAM) as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+            client.settimeout(within)
+            client.connect(target)
+            client.send(said)
+            return client.recv(512)
+
+    def heard(self, family, target, said=b"", ends=False):
+        """What comes on a new connection on which this is said, to its end."""
+        heard = b""
+        with self.connected(family, target) as client:
+            try:
+                client.sendall(said)
+                if ends:
+                    client.shutdown(socket.SHUT_WR)
+                while len(heard) < 4096:
+                    more = client.recv(4096)
+                    if not more:
+                        break
+                    heard += more
+            except TimeoutError:
+                if not heard:
+                    raise
+            except OSError:
+                pass  # reset or ended: the same
+        return heard
+
+    def unheard(self, family, target, said=b"", ends=False):
+        """Held if nothing is heard on a connection, and it ends."""
         try:
-            with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as route:
-                route.settimeout(5)
-                route.send(struct.pack("IHHII", 16 + len(body), 16, 0x605, 1, 0) + body)
-                return by_right((0, -struct.unpack_from("i", route.recv(4096), 16)[0]))
+            heard = self.heard(family, target, said, ends)
+        except TimeoutError:
+            return lost(f"{target}: it stays open for {WITHIN} s")
+        except OSError as error:
+            return held(f"{target}: {error}")
+        return when(not heard, f"{target}: it says {heard!r}" if heard else f"{target}: it ends without a byte")
+
+    def tcp(self, _, arguments):
+        return self.all_refuse(self.targets(arguments), self.connected)
+
+    def udp(self, _, arguments):
+        silent = arguments.endswith(" silent")
+
+        def ask(family, target):
+            try:
+                return self.asked(family, target, within=SILENCE if silent else WITHIN)
+            except TimeoutError as error:
+                raise OSError("nobody answers") if silent else error
+        return self.all_refuse(self.targets(arguments), ask)
+
+    def mute(self, _, arguments):
+        host = f"127.0.0.1:{self.facts.get('canary.any_tcp', 80)}"
+        verdict = lost("there is none")
+        for family, target in self.targets(arguments):
+            for said in (b"", f"CONNECT {host} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()):
+                verdict = self.unheard(family, target, said)
+                if verdict[0] != "held":
+                    return verdict
+        return verdict
+
+    def sockopt(self, _, arguments):
+        family, kind, level, option = map(int, arguments.split())
+        with socket.socket(family, kind) as asking:
+            return by_right(named("setsockopt", asking.fileno(), level, option, page(struct.pack("i", 1)), 4))
+
+    def mark_message(self):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            try:
+                sender.sendmsg([b"mark"], [(socket.SOL_SOCKET, socket.SO_MARK, struct.pack("I", 1))], 0, ("127.0.0.1", 9))
+            except OSError as error:
+                return by_right((0, error.errno))
+        return lost("it was sent")
+
+    # Messages to the kernel: a header of length, type, flags, sequence and port, a body, attributes.
+
+    def message(self, kind, flags, body):
+        return struct.pack("IHHII", 16 + len(body), kind, flags, 0, 0) + body + b"\0" * (-len(body) % 4)
+
+    def attribute(self, kind, payload):
+        return struct.pack("HH", 4 + len(payload), kind) + payload + b"\0" * (-len(payload) % 4)
+
+    def netlink(self, protocol, messages):
+        """Held if the kernel's answer is that it is not this process's to ask."""
+        self.apart()
+        try:
+            with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol) as asking:
+                asking.settimeout(5)
+                asking.send(messages)
+                answer = asking.recv(4096)
         except OSError as error:
             return held(str(error))
+        kind, error = struct.unpack_from("H", answer, 4)[0], struct.unpack_from("i", answer, 16)[0]
+        return by_right((0, -error) if kind == 2 and error < 0 else (kind, 0))  # NLMSG_ERROR
+
+    def rtnetlink(self, _, number):
+        return self.netlink(0, self.message(int(number), 5, b"\0" * 32))
+
+    def add_interface(self):
+        body = b"\0" * 16 + self.attribute(3, b"computesdk0\0") + self.attribute(18, self.attribute(1, b"dummy\0"))
+        return self.netlink(0, self.message(16, 0x605, body))
+
+    def netfilter_list(self):
+        return self.netlink(12, self.message(0xA01, 0x301, b"\0" * 4))  # NFT_MSG_GETTABLE
+
+    def netfilter_delete(self):
+        batch, table = struct.pack(">BBH", 0, 0, 10), b"\1\0\0\0" + self.attribute(1, b"computesdk\0")
+        messages = self.message(0x10, 1, batch), self.message(0xA02, 5, table), self.message(0x11, 1, batch)
+        return self.netlink(12, b"".join(messages))  # NFT_MSG_DELTABLE
+
+    def netfilter_log(self):
+        return self.netlink(12, self.message(0x401, 5, b"\0\0\0\1" + self.attribute(1, b"\1")))  # group 1, bind
+
+    def filter_programs(self):
+        self.apart()
+        tried = 0
+        for words_ in ("nft list ruleset", "nft delete table inet computesdk", "nft flush ruleset",
+                       "iptables -P INPUT ACCEPT", "ip6tables -P INPUT ACCEPT", "ip route del local default",
+                       "ip address add 10.9.8.7/32 dev lo", "tc qdisc add dev lo root pfifo"):
+            program = shutil.which(words_.split()[0], path="/usr/sbin:/sbin:/usr/bin:/bin")
+            if program:
+                tried += 1
+                done = subprocess.run([program, *words_.split()[1:]], stdin=subprocess.DEVNULL, capture_output=True)
+                if done.returncode == 0:
+                    return lost(f"{words_} worked")
+        if not tried:
+            raise Skip("none of these programs is there")
+        return held(f"{tried} of them fail")
+
+    # What serves the network from outside, and tricks with addresses.
+
+    def no_questions(self):
+        """Messages that are no question of the name service: RFC 1035 4.1."""
+        def message(flags, questions):
+            return struct.pack(">6H", 7, flags, questions, 0, 0, 0) + b"\1a\0\0\1\0\1" * questions
+        # Then an answer, an update (RFC 2136), two questions, one cut short.
+        return [b"\0", b"\0" * 12, b"\xff" * 512, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", message(0x8180, 1),
+                message(0x2800, 1), message(0x100, 2), message(0x100, 1)[:14]]
+
+    def nameserver_garbage(self):
+        self.apart()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.settimeout(SILENCE)
+
+            def ask():
+                client.connect(NAMESERVER)
+                for said in self.no_questions():
+                    client.send(said)
+                return client.recv(512)
+            return attempt(ask)
+
+    def nameserver_garbage_tcp(self):
+        self.apart()
+        for message in self.no_questions():
+            for said in (message, struct.pack(">H", len(message)) + message):
+                verdict = self.unheard(socket.AF_INET, NAMESERVER, said, ends=True)
+                if verdict[0] != "held":
+                    return verdict
+        return verdict
+
+    def proxied(self, hosts, port, good):
+        """Asks the proxy for each, for a tunnel and for a page. Held if all answers are good, or there is no proxy."""
+        self.apart()
+        evidence = "there is none"
+        for host in hosts:
+            for request in (f"CONNECT {host}:{port}", f"GET http://{host}:{port}/"):
+                whole = f"{request} HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n".encode()
+                try:
+                    heard = self.heard(socket.AF_INET, ("127.0.0.1", 3128), whole, ends=True)
+                except OSError as error:
+                    return held(f"there is no proxy: {error}")
+                if not good(heard):
+                    return lost(f"{request} is answered with {heard!r}")
+                evidence = f"{request}: {heard[:30]!r}"
+        return held(evidence)
+
+    def proxy_host(self):
+        token = self.fact("canary.token").encode()
+        hosts = ["127.0.0.1", "127.0.0.2", "[::1]", "0.0.0.0", "[::]", "[::ffff:127.0.0.1]", "[::ffff:0.0.0.0]", "localhost"]
+        for address in self.fact("host.addresses").split(","):
+            hosts += [f"[{address}]"] if ":" in address else [address, f"[::ffff:{address}]"]
+        return self.proxied(hosts, self.port("canary.any_tcp"),
+                            lambda heard: heard.startswith((b"HTTP/1.1 4", b"HTTP/1.1 5")) and token not in heard)
+
+    def proxy_ranges(self):
+        hosts = ["169.254.169.254", "[::ffff:169.254.169.254]", "10.0.0.1", "[::ffff:10.0.0.1]", "192.168.0.1", "192.0.0.2",
+                 "[fd00:ec2::254]", "[64:ff9b::7f00:1]", "[2002:7f00:1::]", "[::127.0.0.1]"]
+        return self.proxied(hosts, 80, lambda heard: heard.startswith(b"HTTP/1.1 403"))
+
+    def ping_host(self):
+        self.apart()
+        for address in self.host_addresses(4, 6):
+            if address.startswith("fe80:"):
+                continue
+            # An echo request (RFC 792, RFC 4443), whose checksum the kernel fills in.
+            family, protocol, kind = (socket.AF_INET6, 58, 128) if ":" in address else (socket.AF_INET, 1, 8)
+            try:
+                with socket.socket(family, socket.SOCK_DGRAM, protocol) as client:
+                    client.settimeout(SILENCE)
+                    client.connect((address, 0))
+                    client.send(bytes([kind, 0, 0, 0, 0, 0, 0, 1]) + b"m")
+                    client.recv(64)
+                    return lost(f"{address} answers")
+            except OSError as error:
+                evidence = f"{address}: {error}"
+        return held(evidence)
+
+    def free(self, family, kind):
+        """A socket that may have any address: IP_FREEBIND is 15 at SOL_IP, and good for the sixth version too."""
+        made = socket.socket(family, kind)
+        made.setsockopt(socket.SOL_IP, 15, 1)
+        made.settimeout(SILENCE)
+        return made
+
+    def foreign_bind(self):
+        """The host sends to this port of its own addresses all the time."""
+        self.apart()
+        bound, port = [], self.port("canary.beacon")
+        for family, target in self.resolved(self.host_addresses(4, 6), port):
+            for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
+                made = self.free(family, kind)
+                try:
+                    made.bind(target)
+                    if kind == socket.SOCK_STREAM:
+                        made.listen()
+                except OSError:
+                    continue
+                bound.append(made)
+        come = select.select(bound, [], [], SILENCE)[0]
+        return when(not come, f"{len(bound)} sockets were had, something came to {come}" if come else
+                    f"{len(bound)} sockets were had, and nothing came")
+
+    def foreign_source(self):
+        self.apart()
+        for address in self.host_addresses(4):
+            for kind, port in ((socket.SOCK_STREAM, "canary.any_tcp"), (socket.SOCK_DGRAM, "canary.any_udp")):
+                try:
+                    with self.free(socket.AF_INET, kind) as client:
+                        client.bind(("10.9.8.7", 0))  # neither the sandbox's nor the host's
+                        client.connect((address, self.port(port)))
+                        client.send(b"mark")
+                        client.recv(64)
+                        return lost(f"{address} is reached")
+                except OSError as error:
+                    evidence = f"{address}: {error}"
+        return held(evidence)
+
+    def source_route(self):
+        """The packet goes to the first address, and carries where it is to go from there."""
+        self.apart()
+        for address in self.host_addresses(4):
+            for first, last in (("127.0.0.1", address), (address, "127.0.0.1")):
+                # IP_OPTIONS is 4; loose source route (RFC 791): type, length, pointer, one address; padding.
+                route = bytes([131, 7, 4]) + socket.inet_aton(first) + b"\0"
+                try:
+                    with socket.socket() as client:
+                        client.settimeout(SILENCE)
+                        client.setsockopt(socket.SOL_IP, 4, route)
+                        client.connect((last, self.port("canary.any_tcp")))
+                        return lost(f"{last} by {first} is reached")
+                except OSError as error:
+                    evidence = f"{last} by {first}: {error}"
+        return held(evidence)
+
+    # Another sandbox. It has the same addresses: the word tells whose a server is.
+
+    def everywhere(self, fact):
+        """That port at every address by which another sandbox might be reached."""
+        self.apart()
+        port = self.port(fact)
+        names = OWN + ["192.0.0.1", "192.0.0.3", "192.0.0.4", "fdc0:c0de:5db0::1", "fdc0:c0de:5db0::3"]
+        for address in self.facts.get("host.addresses", "").split(","):
+            names += [address, "::ffff:" + address] if "." in address else [address] if address else []
+        return self.resolved(names, port)
+
+    def neighbour_tcp(self):
+        return self.all_refuse(self.everywhere("neighbour.port"), self.heard)
+
+    def neighbour_udp(self):
+        return self.all_refuse(self.everywhere("neighbour.port"), self.asked)
+
+    def neighbour_published(self):
+        return self.all_refuse(self.everywhere("neighbour.published"), self.connected)
+
+    def neighbour_port(self):
+        """Takes the other's port, and looks whose server its own addresses lead to then."""
+        port, theirs = self.port("neighbour.port"), self.fact("neighbour.word")
+        try:
+            listener = socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True)
+        except OSError as error:
+            return lost(f"it is taken: {error}")
+        word = f"own-{os.getpid()}".encode()
+
+        def serve():
+            while True:
+                client = listener.accept()[0]
+                client.sendall(word)
+                client.close()
+        threading.Thread(target=serve, daemon=True).start()
+        reached = 0
+        for name in OWN:
+            try:
+                heard = self.heard(socket.AF_INET6 if ":" in name else socket.AF_INET, (name, port))
+            except OSError:
+                continue
+            if heard != word:
+                return lost(f"{name}: it says {heard!r}, the other is {theirs}")
+            reached += 1
+        return when(reached, f"{reached} of its own addresses lead to itself")
+
+    def neighbour_abstract(self):
+        for name in self.fact("neighbour.names").split(","):
+            if self.unix("\0" + name)[0] != "held":
+                return lost(f"{name} answers")
+        return held("none of them")
+
+    def neighbour_abstract_listed(self):
+        names, text = self.fact("neighbour.names").split(","), needed("/proc/net/unix")
+        return when(not any(name in text for name in names), f"{len(text.splitlines())} sockets are listed")
 
     def interface_request(self, request, name, value):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
@@ -795,12 +1173,18 @@ class Checks:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
             return by_right(named("ioctl", asking.fileno(), 0x890B, page()))
 
-    def iptables(self):
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
-            result = named("setsockopt", asking.fileno(), 0, 64, page(), 96)
+    def replace_filters(self, family, level):
+        with socket.socket(family, socket.SOCK_DGRAM) as asking:
+            result = named("setsockopt", asking.fileno(), level, 64, page(), 96)
         if result[1] == errno.ENOPROTOOPT:
             raise Skip("this kernel has no such filters")
         return by_right(result)
+
+    def iptables(self):
+        return self.replace_filters(socket.AF_INET, 0)
+
+    def ip6tables(self):
+        return self.replace_filters(socket.AF_INET6, 41)
 
     # Objects with names, keys, terminals.
 
@@ -1010,6 +1394,8 @@ def answer(checks, kind, name, arguments, entry, number):
         return getattr(checks, kind)(name, arguments)
     except Skip as why:
         return "not applicable", str(why)
+    except Lost as why:
+        return lost(str(why))
     except Exception as error:  # a check that breaks is not one that holds
         return lost(f"{type(error).__name__}: {error}")
 

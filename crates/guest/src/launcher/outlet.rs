@@ -108,8 +108,12 @@ const SYN_LEN: u32 = 160;
 /// ip daddr 127.0.0.0/8 accept;  ip daddr SANDBOX accept;  ip6 daddr ::1 accept;  ip6 daddr SANDBOX accept
 /// tcp flags & (fin|syn|rst|ack) == syn meta mark != RELEASED log group 1 snaplen 160 drop
 /// meta l4proto tcp tproxy to :GATEWAY_PORT accept
+/// meta mark RELEASED drop
 /// log group 1 drop
 /// ```
+///
+/// The last but one is about answers that the engine puts back. They go to whoever asked: a program may have asked in the name of
+/// another address, and told again its answer would go out to there.
 fn filter() -> Result<(), Errno> {
     let mut messages = Messages::default();
     // nfgenmsg: family, version, subsystem.
@@ -182,6 +186,11 @@ fn filter() -> Result<(), Errno> {
             data.number(1, 0).number(3, NFT_REG_1);
         });
         verdict(rule, NF_ACCEPT);
+    });
+    rule(&|rule| {
+        meta(rule, NFT_META_MARK);
+        compare(rule, NFT_CMP_EQ, &RELEASED.to_ne_bytes());
+        verdict(rule, NF_DROP);
     });
     rule(&|rule| {
         log(rule, None);

@@ -4,6 +4,7 @@
 #![allow(clippy::print_stdout)]
 
 use computesdk_local::{LocalConfig, doctor, local};
+use computesdk_testkit::containment::{Providers, run};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -26,7 +27,11 @@ fn main() -> ExitCode {
             println!("skipped: this machine offers no sandbox isolation; see `compute doctor`");
             ExitCode::SUCCESS
         }
-        (Some(rung), _) => computesdk_testkit::containment::run(&rung[..1], local(config)),
+        (Some(rung), _) => {
+            let mut by_proxy = config.clone();
+            by_proxy.proxy_only = true;
+            run(&rung[..1], Providers { usual: local(config), proxy: Some(local(by_proxy)) })
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The kinds of checks that need nothing but their arguments. What each kind means stands in `checks.txt`.
 
 use crate::list::Check;
+use crate::reach;
 use crate::sys::{self, Entry, Page};
 use crate::{Facts, Verdict};
 use std::fs::{self, OpenOptions};
@@ -22,6 +23,11 @@ pub(crate) fn run(check: &Check, facts: &Facts) -> Verdict {
         "capability" => capability(arguments, &["CapEff", "CapPrm", "CapInh", "CapAmb"]),
         "bounding" => capability(arguments, &["CapBnd"]),
         "limit" => limit(arguments),
+        "rtnetlink" => crate::special::rtnetlink(arguments, facts),
+        "sockopt" => socket_option(arguments),
+        "tcp" => reach::tcp(arguments, facts),
+        "udp" => reach::udp(arguments, facts),
+        "mute" => reach::mute(arguments, facts),
         "call" => call(check),
         kind => Err(Verdict::NotHeld(format!("no kind of checks is called {kind}"))),
     };
@@ -113,6 +119,26 @@ fn read_only(path: &Path) -> Verdict {
 /// Held if the call failed, with its error in words.
 pub(crate) fn refusal(result: Result<u64, i32>) -> Verdict {
     Verdict::refused(result.map_err(io::Error::from_raw_os_error))
+}
+
+/// Held if it is not this process's to do; any other error came after that question.
+pub(crate) fn by_right(result: Result<u64, i32>) -> Verdict {
+    match result {
+        Err(errno) => {
+            let refused = [libc::EPERM, libc::EACCES, libc::ENOSYS].contains(&errno);
+            Verdict::when(refused, io::Error::from_raw_os_error(errno).to_string())
+        }
+        Ok(value) => Verdict::NotHeld(format!("it returned {value}")),
+    }
+}
+
+fn socket_option(arguments: &str) -> Done {
+    let numbers: Vec<i32> = arguments.split(' ').filter_map(|word| word.parse().ok()).collect();
+    let &[family, kind, level, option] = numbers.as_slice() else {
+        return Err(Verdict::NotHeld(format!("no option is {arguments}")));
+    };
+    let socket = needed("a socket", sys::socket(family, kind, 0))?;
+    Ok(by_right(sys::set_option(&socket, level, option, &1_i32.to_ne_bytes())))
 }
 
 fn own_file_system(path: &str, facts: &Facts) -> Done {

@@ -5,15 +5,19 @@
 //!    │ facts                   KEY=VALUE lines, waits for its input to end, and removes what it planted
 //!    ▼
 //! checker check KEY=VALUE…     in the sandbox: one JSON line for each check
+//!
+//! checker neighbour PORT WORD NAME   in another sandbox: something to be reached, until its input ends
 //! ```
 //!
 //! The checks are in `checks.txt`, and `checker.py` is another program that answers the same list. Nothing is taken on
 //! trust: a check that has a harmless form is really made. A check that lacks its fact, or what it would try out, is
 //! "not applicable", with the reason. Each runs in a process of its own, so that what it changes does not last.
 
+mod banner;
 mod generic;
 mod list;
 mod outside;
+mod reach;
 mod report;
 mod special;
 mod sys;
@@ -66,10 +70,21 @@ fn main() {
     match arguments.next().as_deref() {
         Some("outside") => outside::run(),
         Some("check") => check(&Facts::from_arguments(arguments)),
+        Some("neighbour") => neighbour(arguments),
         _ => {
-            let _ = writeln!(std::io::stderr(), "usage: computesdk-checker outside | check KEY=VALUE…");
+            let usage = "usage: computesdk-checker outside | check KEY=VALUE… | neighbour PORT WORD NAME";
+            let _ = writeln!(std::io::stderr(), "{usage}");
             sys::exit(2);
         }
+    }
+}
+
+fn neighbour(mut arguments: impl Iterator<Item = String>) {
+    let port = arguments.next().and_then(|port| port.parse().ok()).unwrap_or(0);
+    let mut word = || arguments.next().unwrap_or_default();
+    if let Err(error) = banner::neighbour(port, &word(), &word()) {
+        let _ = writeln!(std::io::stderr(), "{error}");
+        sys::exit(1);
     }
 }
 

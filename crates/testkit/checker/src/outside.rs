@@ -1,19 +1,23 @@
 //! The part that runs on the host: plants what the checks look for, and says what there is to be found.
 //!
-//! It plants a file, a socket file, an abstract socket, TCP and UDP ports, shared memory, semaphores, message queues of
+//! It plants a file, a socket file, an abstract socket, TCP and UDP ports of its loopback and of every address, shared memory, semaphores, message queues of
 //! both kinds, keys, and is itself the process to be found. When its input ends it looks for marks that checkers left,
 //! says `leaked=PATH` for each that is on the host, and removes everything.
 
+use crate::banner;
 use crate::special::MARKED;
 use crate::sys::{self, Page};
 use std::fs;
 use std::io::{self, Read as _, Write as _};
-use std::net::{TcpListener, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::fs::MetadataExt as _;
-use std::os::unix::net::{SocketAddr, UnixListener};
+use std::os::unix::net::UnixListener;
 use std::path::Path;
+use std::time::Duration;
 
+/// Between two datagrams for whoever would take the host's address.
+const INTERVAL: Duration = Duration::from_millis(50);
 const NAMESPACES: [&str; 8] = ["user", "mnt", "pid", "net", "ipc", "uts", "cgroup", "time"];
 const COMPARED: [&str; 14] = [
     "/",
@@ -50,7 +54,8 @@ pub(crate) fn run() {
     if listener.is_ok() {
         add("canary.socket", socket.clone());
     }
-    let abstract_listener = SocketAddr::from_abstract_name(&name).and_then(|at| UnixListener::bind_addr(&at));
+    let abstract_listener =
+        std::os::unix::net::SocketAddr::from_abstract_name(&name).and_then(|at| UnixListener::bind_addr(&at));
     if abstract_listener.is_ok() {
         add("canary.abstract", name.clone());
     }
@@ -64,6 +69,19 @@ pub(crate) fn run() {
     if let Some(port) = udp.as_ref().ok().and_then(|udp| udp.local_addr().ok()).map(|at| at.port()) {
         add("canary.udp", port.to_string());
     }
+    let (any_tcp, any_udp) = (banner::tcp(0), banner::udp(0));
+    if let Some(port) = any_tcp.as_ref().ok().and_then(|tcp| tcp.local_addr().ok()).map(|at| at.port()) {
+        add("canary.any_tcp", port.to_string());
+        add("canary.tcp6_hex", format!("{:032}:{port:04X}", 0));
+    }
+    if let Some(port) = any_udp.as_ref().ok().and_then(|udp| udp.local_addr().ok()).map(|at| at.port()) {
+        add("canary.any_udp", port.to_string());
+    }
+    let own = addresses();
+    add("host.addresses", own.iter().map(ToString::to_string).collect::<Vec<_>>().join(","));
+    // Free a moment ago, and nobody's now.
+    let free = banner::udp(0).and_then(|udp| udp.local_addr()).and_then(|at| banner::tcp(at.port()).map(|_| at.port()));
+    add("canary.beacon", free.as_ref().map(ToString::to_string).unwrap_or_default());
     let objects = Objects::make(&token, &name);
     add("canary.key", objects.key.to_string());
 
@@ -80,6 +98,9 @@ pub(crate) fn run() {
             }
         });
     }
+    let _ = any_tcp.map(|listener| banner::serve_tcp(listener, token.clone()));
+    let _ = any_udp.map(|socket| banner::serve_udp(socket, token.clone()));
+    let _ = free.map(|port| send_always(own, port));
     let _ = io::stdin().read_to_end(&mut Vec::new());
 
     for dir in MARKED {
@@ -92,6 +113,43 @@ pub(crate) fn run() {
     let _ = fs::remove_file(socket);
     let _ = fs::remove_file(file);
     objects.remove();
+}
+
+/// Every address of this machine but the loopback's: `proc_net(5)`.
+fn addresses() -> Vec<IpAddr> {
+    let read = |path| fs::read_to_string(path).unwrap_or_default();
+    let mut found: Vec<IpAddr> = Vec::new();
+    let mut latest = "";
+    let trie = read("/proc/net/fib_trie");
+    for line in trie.lines().map(str::trim_start) {
+        match line.strip_prefix("|-- ") {
+            Some(address) => latest = address,
+            None if line.starts_with("/32 host LOCAL") => found.extend(latest.parse::<Ipv4Addr>().map(IpAddr::from)),
+            None => {}
+        }
+    }
+    for line in read("/proc/net/if_inet6").lines() {
+        let digits = line.split_whitespace().next().unwrap_or_default();
+        found.extend(u128::from_str_radix(digits, 16).map(|bits| IpAddr::from(Ipv6Addr::from_bits(bits))));
+    }
+    found.retain(|address| !address.is_loopback());
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
+/// Sends to this port of these addresses, as long as this process lives.
+fn send_always(own: Vec<IpAddr>, port: u16) {
+    std::thread::spawn(move || {
+        loop {
+            for address in own.iter().map(|address| SocketAddr::new(*address, port)) {
+                let any = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+                let _ = UdpSocket::bind(any).and_then(|udp| udp.send_to(b"beacon", address));
+                let _ = TcpStream::connect_timeout(&address, INTERVAL);
+            }
+            std::thread::sleep(INTERVAL);
+        }
+    });
 }
 
 fn token() -> String {

@@ -5,6 +5,9 @@
 
 #![allow(unsafe_code, reason = "this module is the checker's home of unsafe code")]
 
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+
 /// A way into the kernel.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Entry {
@@ -116,6 +119,36 @@ impl Page {
     }
 }
 
+/// A socket of its own: `std` binds or connects those that it makes.
+pub(crate) fn socket(family: i32, kind: i32, protocol: i32) -> std::io::Result<OwnedFd> {
+    let words = [family, kind | libc::SOCK_CLOEXEC, protocol].map(|word| u64::from(word.cast_unsigned()));
+    let fd = native_call(libc::SYS_socket, &words).map_err(std::io::Error::from_raw_os_error)?;
+    // SAFETY: the kernel has just made it, and nobody else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(i32::try_from(fd).unwrap_or(-1)) })
+}
+
+/// `setsockopt(2)`
+pub(crate) fn set_option(socket: &OwnedFd, level: i32, option: i32, value: &[u8]) -> Result<u64, i32> {
+    let words = [socket.as_raw_fd(), level, option].map(|word| u64::from(word.cast_unsigned()));
+    let length = value.len() as u64;
+    native_call(libc::SYS_setsockopt, &[words[0], words[1], words[2], Page::with(value).0, length])
+}
+
+/// `bind(2)` or `connect(2)`, by its number.
+pub(crate) fn with_address(number: libc::c_long, socket: &OwnedFd, address: SocketAddr) -> std::io::Result<()> {
+    // `ip(7)` and `ipv6(7)`
+    let port = address.port().to_be_bytes();
+    let bytes = match address {
+        SocketAddr::V4(v4) => [&2_u16.to_ne_bytes()[..], &port, &v4.ip().octets(), &[0; 8]].concat(),
+        SocketAddr::V6(v6) => {
+            [&10_u16.to_ne_bytes()[..], &port, &[0; 4], &v6.ip().octets(), &v6.scope_id().to_ne_bytes()].concat()
+        }
+    };
+    let fd = u64::from(socket.as_raw_fd().cast_unsigned());
+    let done = native_call(number, &[fd, Page::with(&bytes).0, bytes.len() as u64]);
+    done.map(drop).map_err(std::io::Error::from_raw_os_error)
+}
+
 /// Runs `work` in a child process that is ended after ten seconds; returns what it said and its wait status.
 pub(crate) fn in_child(work: impl FnOnce() -> String) -> (String, i32) {
     let mut ends = [0; 2];
@@ -135,7 +168,7 @@ pub(crate) fn in_child(work: impl FnOnce() -> String) -> (String, i32) {
     // SAFETY: the number is this process's, and is not used again.
     unsafe { libc::close(ends[1]) };
     // SAFETY: the descriptor is open and owned by nobody else.
-    let mut reader = unsafe { <std::fs::File as std::os::fd::FromRawFd>::from_raw_fd(ends[0]) };
+    let mut reader = unsafe { std::fs::File::from_raw_fd(ends[0]) };
     let mut said = Vec::new();
     let _ = std::io::Read::read_to_end(&mut reader, &mut said);
     let mut status = 0;

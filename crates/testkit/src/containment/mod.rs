@@ -2,12 +2,13 @@
 //!
 //! ```text
 //! host     checker outside ── plants a file, sockets, keys, …, and prints facts ──┐
+//! another  checker neighbour ── a server and a socket, to be looked for ─────────┤
 //! sandbox  checker check FACTS ── one JSON line for each check ──► Answer ┴─► compared, recorded, put in a table
 //! ```
 //!
 //! The checker is a program of its own (`crates/testkit/checker`), in two forms: static, so that it runs in anything, and
-//! a Python script. [`run`] runs both over a provider, by every way into a sandbox, and beside them the static one under
-//! `runc` and `bwrap` where those are installed. A check that is not held fails the run unless it stands in
+//! a Python script. [`run`] runs both over a provider, by every way into a sandbox, without a network and with one, and beside
+//! them the static one under `runc` and `bwrap` where those are installed. A check that is not held fails the run unless it stands in
 //! `exceptions`; an exception that is held fails it too.
 //!
 //! With `COMPUTESDK_CONTAINMENT_RECORD=DIR` every answer is also written there; [`table`] makes the table in SECURITY.md
@@ -15,12 +16,13 @@
 
 mod answer;
 mod exceptions;
+mod neighbours;
 mod outside;
 mod peers;
 mod suite;
 pub mod table;
 
-pub use suite::run;
+pub use suite::{Providers, run};
 
 /// The static form.
 static PROGRAM: &[u8] = include_bytes!(env!("COMPUTESDK_CHECKER"));

@@ -23,7 +23,9 @@ pub const END: &str = "<!-- containment: end -->\n";
 /// Leaves answers in the directory that the environment names, if it does.
 pub(super) fn record(name: &str, answers: &[Answer]) -> Outcome {
     let Some(dir) = std::env::var_os("COMPUTESDK_CONTAINMENT_RECORD") else { return Ok(()) };
-    let lines: Vec<String> = answers.iter().map(|answer| format!("{}\t{}\n", answer.id, answer.result)).collect();
+    // The evidence is for people who wonder.
+    let line = |Answer { id, result, evidence, .. }: &Answer| format!("{id}\t{result}\t{}\n", evidence.escape_debug());
+    let lines: Vec<String> = answers.iter().map(line).collect();
     std::fs::write(Path::new(&dir).join(format!("{name}.answers")), lines.concat())?;
     Ok(())
 }
@@ -71,7 +73,8 @@ impl Record {
             let Some(column) = COLUMNS.iter().position(|other| *other == column) else { continue };
             let answers = fresh.entry(column).or_default();
             for line in std::fs::read_to_string(entry.path())?.lines() {
-                let Some((id, result)) = line.split_once('\t') else { continue };
+                let mut fields = line.split('\t');
+                let (Some(id), Some(result)) = (fields.next(), fields.next()) else { continue };
                 let letter = match result {
                     "held" => 'h',
                     "not held" => 'n',
@@ -188,7 +191,10 @@ mod tests {
         let dir = std::env::temp_dir().join(format!("computesdk-record-{}", std::process::id()));
         std::fs::create_dir_all(&dir).expect("a directory");
         let write = |name: &str, text: &str| std::fs::write(dir.join(name), text).expect("a file");
-        write("A-one.answers", "namespaces.user\theld\nnamespaces.mnt\theld\nnamespaces.ipc\tnot applicable\n");
+        write(
+            "A-one.answers",
+            "namespaces.user\theld\tit is 4026\nnamespaces.mnt\theld\nnamespaces.ipc\tnot applicable\n",
+        );
         write("A-two.answers", "namespaces.user\tnot held\nnamespaces.mnt\tnot applicable\n");
         write("other.txt", "namespaces.pid\theld\n");
         let mut record = Record::default();

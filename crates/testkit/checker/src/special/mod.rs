@@ -1,9 +1,12 @@
 //! The checks that are written out one by one. What each tries stands in `checks.txt`.
 
 mod files;
+mod gateway;
 mod ipc;
 mod kernel;
 mod mounts;
+mod neighbours;
+mod netlink;
 mod network;
 mod processes;
 mod start;
@@ -11,6 +14,7 @@ mod start;
 use crate::{Facts, Verdict};
 
 pub(crate) use ipc::new_terminal;
+pub(crate) use netlink::rtnetlink;
 pub(crate) use start::open_descriptors;
 
 /// A verdict, or one that says why there is none.
@@ -22,6 +26,9 @@ pub(crate) fn run(name: &str, facts: &Facts, descriptors: &[u64]) -> Verdict {
         .or_else(|| processes::run(name, facts))
         .or_else(|| start::run(name, facts, descriptors))
         .or_else(|| network::run(name, facts))
+        .or_else(|| netlink::run(name, facts))
+        .or_else(|| gateway::run(name, facts))
+        .or_else(|| neighbours::run(name, facts))
         .or_else(|| ipc::run(name, facts))
         .or_else(|| kernel::run(name, facts));
     match done {

@@ -1,7 +1,8 @@
 //! The host's network, and changes to the sandbox's own.
 
 use super::Done;
-use crate::generic::needed;
+use crate::generic::{by_right, needed};
+use crate::reach;
 use crate::sys::{self, Page};
 use crate::{Facts, Verdict};
 use std::fs;
@@ -32,15 +33,17 @@ pub(super) fn run(name: &str, facts: &Facts) -> Option<Done> {
             Ok(Verdict::when(!text.contains(name), format!("{} sockets are listed", text.lines().count())))
         }),
         "canary_unix_path" => facts.get("canary.socket").map(|path| Verdict::refused(UnixStream::connect(path))),
-        "route_out" => Ok(Verdict::refused(route("192.0.2.1:9").or_else(|_| route("[2001:db8::1]:9")))),
-        "metadata" => Ok(Verdict::refused(route("169.254.169.254:80"))),
-        "add_interface" => Ok(add_interface()),
+        "route_out" => route_out(facts),
+        "metadata" => metadata(facts),
         "loopback_down" => Ok(loopback_down()),
         "add_address" => Ok(interface_request(libc::SIOCSIFADDR, b"lo:7", &[2, 0, 0, 0, 127, 0, 0, 9])),
         "add_route" => {
             with_socket(|fd| by_right(sys::native_call(libc::SYS_ioctl, &[fd, libc::SIOCADDRT, Page::new().0])))
         }
-        "iptables" => iptables(),
+        "iptables" => iptables(libc::AF_INET, libc::SOL_IP),
+        "ip6tables" => iptables(libc::AF_INET6, libc::SOL_IPV6),
+        "mark_message" => mark_message(),
+        "filter_programs" => reach::apart(facts).and_then(|()| filter_programs()),
         _ => return None,
     })
 }
@@ -60,6 +63,21 @@ fn echo(port: &str) -> io::Result<usize> {
     socket.recv(&mut [0; 16])
 }
 
+/// Where there is a way out, each address is somebody's to decide on: that is what the group `reach` asks for.
+fn route_out(facts: &Facts) -> Done {
+    if facts.get("network").is_ok_and(|network| network == "egress") {
+        return Err(Verdict::NotApplicable("it may reach the internet".into()));
+    }
+    Ok(Verdict::refused(route("192.0.2.1:9").or_else(|_| route("[2001:db8::1]:9"))))
+}
+
+fn metadata(facts: &Facts) -> Done {
+    match reach::tcp("169.254.169.254 80", facts)? {
+        Verdict::Held(_) => reach::udp("169.254.169.254 80", facts),
+        other => Ok(other),
+    }
+}
+
 /// Connecting a datagram socket sends nothing: it asks for a route.
 fn route(address: &str) -> io::Result<SocketAddr> {
     let any = if address.starts_with('[') { "[::]:0" } else { "0.0.0.0:0" };
@@ -71,17 +89,6 @@ fn route(address: &str) -> io::Result<SocketAddr> {
 fn with_socket(work: impl FnOnce(u64) -> Verdict) -> Done {
     let socket = needed("a socket", UdpSocket::bind("127.0.0.1:0"))?;
     Ok(work(u64::from(socket.as_raw_fd().cast_unsigned())))
-}
-
-/// Held if it is not this process's to do; any other error came after that question.
-fn by_right(result: Result<u64, i32>) -> Verdict {
-    match result {
-        Err(errno) => {
-            let refused = [libc::EPERM, libc::EACCES, libc::ENOSYS].contains(&errno);
-            Verdict::when(refused, io::Error::from_raw_os_error(errno).to_string())
-        }
-        Ok(value) => Verdict::NotHeld(format!("it returned {value}")),
-    }
 }
 
 /// `struct ifreq` (`netdevice(7)`): a name of 16 bytes and a value.
@@ -102,53 +109,70 @@ fn loopback_down() -> Verdict {
     verdict
 }
 
-/// `rtnetlink(7)`: RTM_NEWLINK for a dummy interface, and the kernel's answer.
-fn add_interface() -> Verdict {
-    let attribute = |kind: u16, payload: &[u8]| {
-        let length = u16::try_from(4 + payload.len()).unwrap_or(0);
-        let mut bytes = [length.to_ne_bytes(), kind.to_ne_bytes()].concat();
-        bytes.extend(payload);
-        bytes.resize(bytes.len().next_multiple_of(4), 0);
-        bytes
-    };
-    // IFLA_IFNAME, and IFLA_LINKINFO with IFLA_INFO_KIND.
-    let mut body = vec![0; 16];
-    body.extend(attribute(3, b"computesdk0\0"));
-    body.extend(attribute(18, &attribute(1, b"dummy\0")));
-    let length = u32::try_from(16 + body.len()).unwrap_or(0);
-    // RTM_NEWLINK; NLM_F_REQUEST, ACK, CREATE and EXCL.
-    let mut message = length.to_ne_bytes().to_vec();
-    message.extend([16_u16.to_ne_bytes(), 0x605_u16.to_ne_bytes()].concat());
-    message.extend([0; 8]);
-    message.extend(body);
-    let page = Page::with(&message);
-    let socket = match sys::native_call(libc::SYS_socket, &[libc::AF_NETLINK as u64, libc::SOCK_RAW as u64, 0]) {
-        Ok(socket) => socket,
-        Err(errno) => return Verdict::Held(io::Error::from_raw_os_error(errno).to_string()),
-    };
-    if let Err(errno) = sys::native_call(libc::SYS_sendto, &[socket, page.0, length.into(), 0, 0, 0]) {
-        return Verdict::Held(io::Error::from_raw_os_error(errno).to_string());
-    }
-    let answer = Page::new();
-    if let Err(errno) = sys::native_call(libc::SYS_recvfrom, &[socket, answer.0, 4096, 0, 0, 0]) {
-        return Verdict::NotHeld(io::Error::from_raw_os_error(errno).to_string());
-    }
-    // A header of 16 bytes, then the error, negative.
-    let bytes: [u8; 20] = answer.bytes();
-    let error = i32::from_ne_bytes([bytes[16], bytes[17], bytes[18], bytes[19]]);
-    by_right(match error {
-        0 => Ok(0),
-        error => Err(-error),
-    })
-}
-
-/// IPT_SO_SET_REPLACE (64) at SOL_IP; without the module there is nothing to change.
-fn iptables() -> Done {
-    let page = Page::new();
-    let answer = |fd| sys::native_call(libc::SYS_setsockopt, &[fd, 0, 64, page.0, 96]);
-    let socket = needed("a socket", UdpSocket::bind("127.0.0.1:0"))?;
-    match answer(u64::from(socket.as_raw_fd().cast_unsigned())) {
+/// IPT_SO_SET_REPLACE and IP6T_SO_SET_REPLACE are 64; without the module there is nothing to change.
+fn iptables(family: i32, level: i32) -> Done {
+    let socket = needed("a socket", sys::socket(family, libc::SOCK_DGRAM, 0))?;
+    match sys::set_option(&socket, level, 64, &[0; 96]) {
         Err(libc::ENOPROTOOPT) => Err(Verdict::NotApplicable("this kernel has no such filters".into())),
         other => Ok(by_right(other)),
     }
+}
+
+/// `sendmsg(2)` with a control message, `cmsg(3)`.
+fn mark_message() -> Done {
+    let socket = needed("a socket", UdpSocket::bind("127.0.0.1:0"))?;
+    // `struct cmsghdr`: length, level, type; the mark.
+    let control = [
+        &20_u64.to_ne_bytes()[..],
+        &libc::SOL_SOCKET.to_ne_bytes(),
+        &libc::SO_MARK.to_ne_bytes(),
+        &1_u64.to_ne_bytes(),
+    ];
+    let control = Page::with(&control.concat());
+    // A `sockaddr_in`: port 9 of 127.0.0.1.
+    let address = Page::with(&[&2_u16.to_ne_bytes()[..], &9_u16.to_be_bytes(), &[127, 0, 0, 1]].concat());
+    let content = Page::with(b"mark");
+    let vector = Page::with(&[content.0, 4].map(u64::to_ne_bytes).concat());
+    // `struct msghdr`: address, its length, vectors, how many, control, its length, flags.
+    let message = Page::with(&[address.0, 16, vector.0, 1, control.0, 24, 0].map(u64::to_ne_bytes).concat());
+    let fd = u64::from(socket.as_raw_fd().cast_unsigned());
+    Ok(by_right(sys::native_call(libc::SYS_sendmsg, &[fd, message.0, 0])))
+}
+
+/// Programs that an image may have, each with what it would change or tell.
+const PROGRAMS: [&str; 8] = [
+    "nft list ruleset",
+    "nft delete table inet computesdk",
+    "nft flush ruleset",
+    "iptables -P INPUT ACCEPT",
+    "ip6tables -P INPUT ACCEPT",
+    "ip route del local default",
+    "ip address add 10.9.8.7/32 dev lo",
+    "tc qdisc add dev lo root pfifo",
+];
+
+fn filter_programs() -> Done {
+    let mut tried = 0;
+    for words in PROGRAMS {
+        let mut words = words.split(' ');
+        let name = words.next().unwrap_or_default();
+        let paths = ["/usr/sbin", "/sbin", "/usr/bin", "/bin"].map(|dir| format!("{dir}/{name}"));
+        let Some(program) = paths.iter().find(|path| fs::metadata(path).is_ok()) else { continue };
+        tried += 1;
+        let arguments: Vec<&str> = words.collect();
+        let quiet = || std::process::Stdio::null();
+        let status = std::process::Command::new(program)
+            .args(&arguments)
+            .stdin(quiet())
+            .stdout(quiet())
+            .stderr(quiet())
+            .status();
+        if status.is_ok_and(|status| status.success()) {
+            return Ok(Verdict::NotHeld(format!("{name} {} worked", arguments.join(" "))));
+        }
+    }
+    if tried == 0 {
+        return Err(Verdict::NotApplicable("none of these programs is there".into()));
+    }
+    Ok(Verdict::Held(format!("{tried} of them fail")))
 }
