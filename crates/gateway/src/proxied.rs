@@ -39,8 +39,8 @@ pub(crate) async fn serve(shared: Arc<Shared>, listener: TcpListener) {
 
 /// Serves one connection.
 async fn one(shared: Arc<Shared>, mut stream: TcpStream, _slot: Slot) {
-    let dialer = Judging { shared: &shared, target: Mutex::default() };
-    let copied = Copied::default();
+    let copied = Arc::new(Copied::default());
+    let dialer = Judging { shared: &shared, target: Mutex::default(), copied: &copied };
     let outcome = tokio::select! {
         outcome = proxy::serve(&mut stream, &dialer, HEAD_WITHIN, &copied) => Some(outcome),
         () = dialer.forbidden() => None,
@@ -78,6 +78,7 @@ async fn one(shared: Arc<Shared>, mut stream: TcpStream, _slot: Slot) {
 struct Judging<'a> {
     shared: &'a Shared,
     target: Mutex<Option<Target>>,
+    copied: &'a Arc<Copied>,
 }
 
 impl Judging<'_> {
@@ -149,7 +150,7 @@ impl Dialer for Judging<'_> {
             Ok((stream, address)) => {
                 target.address = Some(address);
                 self.set(&target);
-                self.shared.allowed(&target);
+                self.shared.allowed(&target, self.copied);
                 Ok(stream)
             }
             Err(NamedError::Refused(reason)) => Err(DialError::Refused(reason)),
