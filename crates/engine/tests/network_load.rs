@@ -7,7 +7,8 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, missing_docs)]
 
 use computesdk_engine::{
-    Engine, EngineError, EngineOptions, EventKind, ExecEnd, ExecSpec, NetworkPolicy, Sandbox, SandboxSpec, Stdio, Verdict,
+    Engine, EngineError, EngineOptions, EventKind, ExecEnd, ExecSpec, NetworkPolicy, Sandbox, SandboxSpec, Stdio,
+    Verdict,
 };
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, TcpListener, UdpSocket};
