@@ -6,6 +6,7 @@ use computesdk_engine::{
     Decision, Engine, EngineError, EngineOptions, EventKind, Exec, ExecEnd, ExecSpec, NetworkPolicy, Sandbox,
     SandboxSpec, Stdio, Verdict, WayOut,
 };
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -63,6 +64,9 @@ pub(crate) fn options(state: PathBuf) -> EngineOptions {
 
 /// A trial, in a process of its own.
 pub(crate) fn run(test: fn(Bench) -> Pin<Box<dyn Future<Output = Outcome>>>) -> ExitCode {
+    // As an embedding program with many connections does.
+    let most = getrlimit(Resource::Nofile).maximum;
+    setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most }).unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
         let dir = tempfile::tempdir().unwrap();

@@ -56,6 +56,24 @@ pub(crate) async fn by_a_private_resolver(bench: Bench) -> Outcome {
     Ok(())
 }
 
+pub(crate) async fn by_a_resolver_of_the_sixth_version(bench: Bench) -> Outcome {
+    by(&bench, "2001:db8::53").await
+}
+
+/// A host that is connected to nothing: errors at once, and sandboxes as ever.
+pub(crate) async fn without_a_network(bench: Bench) -> Outcome {
+    let room = bench.room("egress").await;
+    for target in ["203.0.113.10|80", "2001:db8::10|80", "web.test|80"] {
+        let line = room.probe1(&["tcp", target]).await;
+        let how = line.split(' ').nth(2).unwrap();
+        assert!(["ENETUNREACH", "noname", "502"].contains(&how), "{line}");
+        assert!(line.rsplit(' ').next().unwrap().parse::<u32>().unwrap() < 5000, "{line}");
+    }
+    bench.is_refused(&room.probe1(&["tcp", "10.20.30.40|80"]).await);
+    assert!(room.probe1(&["straight", "127.0.0.1|9"]).await.contains("ECONNREFUSED"));
+    Ok(())
+}
+
 /// Programs are told that nobody answers, before they give up by themselves.
 pub(crate) async fn by_no_resolver(bench: Bench) -> Outcome {
     let room = bench.room("egress").await;

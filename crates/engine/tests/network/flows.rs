@@ -27,6 +27,15 @@ pub(crate) async fn datagrams(bench: Bench) -> Outcome {
     Ok(())
 }
 
+/// TCP Fast Open: bytes that come with the SYN are not lost.
+pub(crate) async fn bytes_in_the_first_packet(bench: Bench) -> Outcome {
+    let room = bench.room("egress").await;
+    for _ in 0..3 {
+        assert_eq!(room.probe1(&["fastopen", WEB, "7"]).await, "early");
+    }
+    Ok(())
+}
+
 pub(crate) async fn both_versions(bench: Bench) -> Outcome {
     let room = bench.room("egress").await;
     for target in ["203.0.113.10|7", "2001:db8::10|7", "four.test|7", "six.test|7", "web.test|7"] {
@@ -102,6 +111,7 @@ pub(crate) async fn a_slow_reader(bench: Bench) -> Outcome {
     assert_eq!(deaf.line().await, "connected");
     let seen = bench.servers.sees(&["flood", &label, "stalled"]).await;
     let taken: u64 = seen.lines().next().unwrap().rsplit(' ').next().unwrap().parse().unwrap();
+    println!("{taken} bytes were taken");
     assert!(taken < 32 << 20, "{taken} bytes were taken");
     let grown = memory().saturating_sub(before);
     assert!(grown < 16, "{grown} MiB more");

@@ -1,8 +1,9 @@
 //! Programs and servers that mean harm: bounded, refused, and told.
 
-use crate::bench::{Bench, Outcome};
+use crate::bench::{Bench, Outcome, Room};
 use crate::flows::memory;
-use computesdk_engine::Verdict;
+use computesdk_engine::{Decision, Protocol, Verdict};
+use rustix::process::{Resource, Rlimit, setrlimit};
 use std::time::Instant;
 
 /// The first words may take ten seconds.
@@ -130,5 +131,77 @@ pub(crate) async fn a_flood_of_datagrams(bench: Bench) -> Outcome {
     room.run(&["python3", "-c", script]).await;
     room.refused("exchanges of datagrams already").await;
     assert!(room.probe1(&["tcp", "203.0.113.10|80"]).await.contains(" ok "));
+    Ok(())
+}
+
+/// What waits for programs that do not read is bounded, however many they are.
+pub(crate) async fn many_slow_readers(bench: Bench) -> Outcome {
+    let room = bench.room("egress").await;
+    room.probe1(&["tcp", "203.0.113.10|80"]).await;
+    let before = memory();
+    let mut deaf = room.start(&["manydeaf", "203.0.113.10", "9001", "200"]).await;
+    assert_eq!(deaf.line().await, "connected");
+    for number in [0, 50, 100, 150, 199] {
+        bench.servers.sees(&["flood", &format!("deaf-{number}"), "stalled"]).await;
+    }
+    let grown = memory().saturating_sub(before);
+    println!("{grown} MiB for 200 connections");
+    assert!(grown < 64, "{grown} MiB more");
+    Ok(())
+}
+
+/// A process has so many descriptors, a thousand as a rule: one sandbox does not take them from everybody else.
+pub(crate) async fn all_the_descriptors(bench: Bench) -> Outcome {
+    let limit = Rlimit { current: Some(1024), maximum: Some(1024) };
+    setrlimit(Resource::Nofile, limit).unwrap();
+    let (room, neighbour) = (bench.room("egress").await, bench.room("egress").await);
+    let hoard = async |room: &Room| {
+        let mut hoard = room.start(&["hoard", "203.0.113.10", "9000", "1500"]).await;
+        assert_eq!(hoard.line().await, "begun");
+        hoard
+    };
+    let _one = hoard(&room).await;
+    room.refused("connections already").await;
+    assert!(neighbour.probe1(&["tcp", "203.0.113.10|80"]).await.contains(" ok "));
+    // Nor do several.
+    let (third, fourth) = (bench.room("egress").await, bench.room("egress").await);
+    let _others = (hoard(&third).await, hoard(&fourth).await);
+    let told =
+        |told: &Decision| told.reason.as_ref().is_some_and(|reason| reason.contains("all sandboxes together have"));
+    fourth.decided("there are no more", told).await;
+    assert_eq!(neighbour.ok("echo on").await, "on\n");
+    bench.room("egress").await.ok("true").await;
+    Ok(())
+}
+
+/// The resolver is asked for one sandbox as for another.
+pub(crate) async fn a_flood_of_questions(bench: Bench) -> Outcome {
+    let (room, neighbour) = (bench.room("egress").await, bench.room("egress").await);
+    let mut flood = room.start(&["questions", "20000"]).await;
+    assert_eq!(flood.line().await, "begun");
+    let begun = Instant::now();
+    assert_eq!(neighbour.probe1(&["resolve", "four.test"]).await, "four.test 203.0.113.10");
+    let took = begun.elapsed();
+    assert!(took.as_millis() < 2000, "{took:?}");
+    assert_eq!(flood.line().await, "sent");
+    assert_eq!(room.probe1(&["resolve", "four.test"]).await, "four.test 203.0.113.10");
+    Ok(())
+}
+
+/// Two servers that answer each other, because a program says that it is one of them.
+pub(crate) async fn a_false_sender(bench: Bench) -> Outcome {
+    let room = bench.room("egress").await;
+    room.probe1(&["spoof", "203.0.113.10", "7", "203.0.113.11", "7"]).await;
+    let told = room.decisions().await;
+    let of = |told: &Decision| told.protocol == Protocol::Udp && told.verdict == Verdict::Allowed;
+    assert_eq!(
+        told.iter().filter(|told| of(told)).count(),
+        1,
+        "its answer was taken for another of its datagrams: {told:#?}"
+    );
+    for source in ["127.0.0.1", "192.0.0.2"] {
+        assert_eq!(room.probe1(&["bound", source, "203.0.113.10", "80"]).await, "ok", "from {source}");
+        assert_eq!(room.probe1(&["bound", source, "10.20.30.40", "80"]).await, "EHOSTUNREACH", "from {source}");
+    }
     Ok(())
 }

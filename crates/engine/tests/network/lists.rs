@@ -83,6 +83,29 @@ pub(crate) async fn names_over_http(bench: Bench) -> Outcome {
     Ok(())
 }
 
+/// A name of the list whose owner has it served under another.
+pub(crate) async fn aliases(bench: Bench) -> Outcome {
+    let room = bench.room("domain:four.test.alias.test,own.test.alias.test").await;
+    room.needs("curl").await?;
+    assert_eq!(room.ok(&format!("{CURL} http://four.test.alias.test/")).await, "hello from four.test.alias.test\n");
+    assert_ne!(room.sh(&format!("{CURL} -f http://four.test/")).await.1, 0);
+    assert_ne!(room.sh(&format!("{CURL} -f http://own.test.alias.test:8080/")).await.1, 0);
+    Ok(())
+}
+
+/// One request, after which there are none.
+pub(crate) async fn a_websocket(bench: Bench) -> Outcome {
+    let room = bench.room("domain:web.test").await;
+    let head = "HTTP/1.1\\r\\nHost: web.test\\r\\nConnection: Upgrade\\r\\nUpgrade: websocket\\r\\n\\r\\n";
+    let line = if bench.by_proxy() {
+        room.probe1(&["toproxy", &format!("GET http://web.test/ {head}"), "READ", "frame"]).await
+    } else {
+        room.probe1(&["raw", "web.test", "80", &format!("GET / {head}"), "READ", "frame"]).await
+    };
+    assert!(line.starts_with("eof") && line.contains("101 Switching") && line.ends_with("frame'"), "{line}");
+    Ok(())
+}
+
 pub(crate) async fn wildcards(bench: Bench) -> Outcome {
     let room = bench.room("domain:*.wild.test").await;
     room.needs("curl").await?;
@@ -167,6 +190,7 @@ pub(crate) async fn what_names_no_host(bench: Bench) -> Outcome {
         String::from("SSH-2.0-OpenSSH_9\\r\\n"),
         String::from("GET / HTTP/1.1\\r\\n\\r\\n"),
         String::from("GET / HTTP/1.1\\r\\nHost: web.test\\r\\nHost: other.test\\r\\n\\r\\n"),
+        String::from("GET http://other.test/ HTTP/1.1\\r\\nHost: web.test\\r\\n\\r\\n"),
         String::from("PRI * HTTP/2.0\\r\\n\\r\\nSM\\r\\n\\r\\n"),
         String::from("\\x00\\x01\\x02\\x03\\r\\n\\r\\n"),
     ] {

@@ -31,7 +31,7 @@ use bench::{Bench, Outcome};
 use libtest_mimic::{Arguments, Trial};
 use std::pin::Pin;
 use std::process::{Command, ExitCode};
-use world::{Resolver, Ways, Who, World};
+use world::{Host, Ways, Who, World};
 
 /// What this program is, when it has started itself.
 const ROLE: &str = "COMPUTESDK_NETWORK";
@@ -40,20 +40,20 @@ const ROLE: &str = "COMPUTESDK_NETWORK";
 struct Case {
     name: &'static str,
     ways: Ways,
-    resolver: Resolver,
+    host: Host,
     test: fn(Bench) -> Pin<Box<dyn Future<Output = Outcome>>>,
 }
 
-/// `case!(module::function, ways)`, with the resolver that the host has if it is not the usual one.
+/// `case!(module::function, ways)`, with the host if it is not the usual one.
 macro_rules! case {
     ($module:ident :: $test:ident, $ways:expr) => {
-        case!($module::$test, $ways, Resolver::Public)
+        case!($module::$test, $ways, Host::Usual)
     };
-    ($module:ident :: $test:ident, $ways:expr, $resolver:expr) => {
+    ($module:ident :: $test:ident, $ways:expr, $host:expr) => {
         Case {
             name: concat!(stringify!($module), "::", stringify!($test)),
             ways: $ways,
-            resolver: $resolver,
+            host: $host,
             test: |bench| Box::pin($module::$test(bench)),
         }
     };
@@ -67,11 +67,13 @@ fn cases() -> Vec<Case> {
         case!(tools::npm, All),
         case!(tools::git, All),
         case!(dns::by_a_public_resolver, All),
-        case!(dns::by_a_loopback_resolver, All, Resolver::Loopback),
-        case!(dns::by_a_private_resolver, All, Resolver::Private),
-        case!(dns::by_no_resolver, All, Resolver::Silent),
+        case!(dns::by_a_loopback_resolver, All, Host::LoopbackResolver),
+        case!(dns::by_a_private_resolver, All, Host::PrivateResolver),
+        case!(dns::by_a_resolver_of_the_sixth_version, All, Host::SixthResolver),
+        case!(dns::by_no_resolver, All, Host::SilentResolver),
         case!(dns::large_answers, Gateway),
         case!(dns::names_of_the_host, All),
+        case!(dns::without_a_network, All, Host::Alone),
         case!(reach::errors_are_those_of_the_network, Gateway),
         case!(reach::a_silent_address_is_waited_for, All),
         case!(reach::what_is_not_the_internet, All),
@@ -82,9 +84,11 @@ fn cases() -> Vec<Case> {
         case!(reach::the_gateway_itself, Gateway),
         case!(reach::the_proxy_itself, Proxy),
         case!(reach::nothing_but_the_proxy, Proxy),
+        case!(reach::ping, Gateway),
         case!(reach::no_way_around, All),
         case!(reach::nothing_at_all, All),
         case!(flows::datagrams, Gateway),
+        case!(flows::bytes_in_the_first_packet, Gateway),
         case!(flows::both_versions, All),
         case!(flows::each_direction_ends_for_itself, All),
         case!(flows::large_downloads, All),
@@ -99,6 +103,8 @@ fn cases() -> Vec<Case> {
         case!(lists::own_addresses, All),
         case!(lists::names_over_tls, All),
         case!(lists::names_over_http, All),
+        case!(lists::aliases, All),
+        case!(lists::a_websocket, All),
         case!(lists::wildcards, All),
         case!(lists::other_names_do_not_exist, Gateway),
         case!(lists::another_name_on_an_allowed_address, All),
@@ -114,12 +120,17 @@ fn cases() -> Vec<Case> {
         case!(trouble::a_sandbox_ends, All),
         case!(trouble::an_engine_ends, All),
         case!(trouble::two_engines, All),
+        case!(trouble::a_launcher_is_lost, All),
         case!(trouble::an_engine_is_killed, All),
         case!(hostile::slow_to_say_what_it_wants, Root),
         case!(hostile::much_and_never_a_name, All),
         case!(hostile::servers_that_do_not_end, Root),
         case!(hostile::a_flood_beside_a_neighbour, RootGateway),
         case!(hostile::a_flood_of_datagrams, RootGateway),
+        case!(hostile::a_flood_of_questions, RootGateway),
+        case!(hostile::many_slow_readers, Root),
+        case!(hostile::all_the_descriptors, Gateway),
+        case!(hostile::a_false_sender, Gateway),
     ]
 }
 
@@ -176,7 +187,7 @@ fn trials(world: Option<&World>) -> Vec<Trial> {
             let world = world.cloned();
             let name = format!("{}::{}", who.name(), case.name);
             trials.push(Trial::test(name, move || match &world {
-                Some(world) => world.try_as(who, case.name, case.resolver).map_err(Into::into),
+                Some(world) => world.try_as(who, case.name, case.host).map_err(Into::into),
                 None => Ok(()),
             }));
         }

@@ -146,6 +146,87 @@ def many(host, port, count):
     say(good)
 
 
+# Many connections, on which nothing is read, until the input ends.
+def manydeaf(host, port, count):
+    streams = []
+    for number in range(int(count)):
+        stream = dial(host, port)
+        stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        stream.sendall(b"deaf-%d\n" % number)
+        streams.append(stream)
+    say("connected")
+    sys.stdin.read()
+
+
+# As many connections as can be had, held until the input ends.
+def hoard(host, port, count):
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_NOFILE, (int(count) + 100, int(count) + 100))
+    streams = []
+    for _ in range(int(count)):
+        stream = socket.socket()
+        stream.setblocking(False)
+        stream.connect_ex((host, int(port)))
+        streams.append(stream)
+    say("begun")
+    sys.stdin.read()
+
+
+# Questions, as fast as they can be sent.
+def questions(count):
+    stream = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    stream.connect(("192.0.0.1", 53))
+    say("begun")
+    for number in range(int(count)):
+        label = b"q%d" % number
+        name = bytes([len(label)]) + label + b"\x04test\x00"
+        stream.send(number.to_bytes(2, "big") + b"\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00" + name + b"\x00\x01\x00\x01")
+    say("sent")
+
+
+# Whatever address is ours: everything is, in here. What comes back is counted, for a while.
+def spoof(source, port, host, to):
+    stream = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    stream.bind((source, int(port)))
+    stream.settimeout(2)
+    stream.sendto(b"x" * 77, (host, int(to)))
+    try:
+        say("back", len(stream.recv(1000)))
+    except OSError as error:
+        say(word(error))
+
+
+# A connection from a chosen address of ours.
+def bound(source, host, port):
+    stream = socket.socket()
+    stream.settimeout(5)
+    try:
+        stream.bind((source, 0))
+        stream.connect((host, int(port)))
+        connected(stream)
+        say("ok")
+    except OSError as error:
+        say(word(error))
+
+
+# The first bytes within the first packet, as far as the kernel does that.
+def fastopen(host, port):
+    stream = socket.socket()
+    stream.sendto(b"early", socket.MSG_FASTOPEN, (host, int(port)))
+    say(stream.recv(100).decode())
+
+
+def ping(host):
+    try:
+        stream = socket.socket(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_ICMP)
+        stream.settimeout(1)
+        stream.sendto(b"\x08\x00\x00\x00\x00\x00\x00\x01", (host, 0))
+        say("answered", len(stream.recv(1000)))
+    except OSError as error:
+        say(word(error))
+
+
 # A connection that lives until somebody ends it.
 def hold(host, port, name):
     stream = dial(host, port)

@@ -1,7 +1,8 @@
 //! What a sandbox that may reach the internet reaches, and what it does not.
 
-use crate::bench::{Bench, Outcome, Room};
-use computesdk_engine::Verdict;
+use crate::bench::{Bench, Outcome, Room, Skipped};
+use crate::world::Who;
+use computesdk_engine::{Protocol, Verdict};
 
 /// Private addresses, the host's own, a metadata service, in every disguise.
 const INSIDE: [&str; 26] = [
@@ -223,6 +224,20 @@ pub(crate) async fn nothing_but_the_proxy(bench: Bench) -> Outcome {
     }
     assert!(room.probe1(&["udp", "203.0.113.10", "7", "100", "1"]).await.contains("ENETUNREACH"));
     assert_eq!(room.probe1(&["ask", "192.0.0.1", "web.test", "udp"]).await, "ENETUNREACH");
+    Ok(())
+}
+
+/// It has no way out, and that is told.
+pub(crate) async fn ping(bench: Bench) -> Outcome {
+    let room = bench.room("egress").await;
+    let line = room.probe1(&["ping", "203.0.113.10"]).await;
+    if bench.who != Who::Root && line == "EACCES" {
+        return Err(Skipped(String::from("without root the kernel lets nobody ping here (ping_group_range)")));
+    }
+    assert!(["timeout", "EHOSTUNREACH"].contains(&line.as_str()), "{line}");
+    let told = room.refused("ping has no way out").await;
+    assert_eq!((told.protocol, told.address), (Protocol::Other, "203.0.113.10".parse().ok()));
+    assert_eq!(room.probe1(&["ping", "127.0.0.1"]).await, "answered 8");
     Ok(())
 }
 

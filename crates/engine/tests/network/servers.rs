@@ -82,8 +82,8 @@ impl Servers {
             self.tcp(bind(&format!("{web}:9003")), half);
             self.udp(UdpSocket::bind(format!("{web}:7")).unwrap(), echoed);
         }
-        for resolver in ["203.0.113.53", "10.20.30.53"] {
-            self.udp(UdpSocket::bind((resolver, 53)).unwrap(), question);
+        for resolver in ["203.0.113.53", "10.20.30.53", "[2001:db8::53]"] {
+            self.udp(UdpSocket::bind(format!("{resolver}:53")).unwrap(), question);
             self.tcp(bind(&format!("{resolver}:53")), questions);
         }
         self.tcp(bind("10.20.30.53:80"), leak);
@@ -344,6 +344,12 @@ fn requests(servers: &Servers, stream: impl Read + Write, at: SocketAddr, kind: 
         if std::io::copy(&mut (&mut stream).take(body), &mut std::io::sink()).is_err() {
             return;
         }
+        if value("upgrade").is_some_and(|to| to == "websocket") {
+            let _ = stream.get_mut().write_all(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n");
+            let mut said = [0; 5];
+            let _ = stream.read_exact(&mut said).and_then(|()| stream.get_mut().write_all(&said));
+            return;
+        }
         if !respond(servers, stream.get_mut(), &host, &path, &head) || close {
             return;
         }
@@ -447,13 +453,24 @@ fn answer(servers: &Servers, query: &[u8], at: SocketAddr, most: usize) -> Optio
     let name = labels.join(".");
     let kind = u16::from_be_bytes(*query.get(end..end + 2)?.first_chunk()?);
     servers.saw(format!("dns {} {name} {kind}", at.ip()));
-    let found = servers.lookup(&name, kind);
+    // An alias of `NAME` is called `NAME.alias.test`.
+    let real = name.strip_suffix(".alias.test");
+    let found = servers.lookup(real.unwrap_or(&name), kind);
     let mut out = query.get(..end + 4)?.to_vec();
     out[2] = 0x81;
     out[3] = if found.is_some() { 0x80 } else { 0x83 };
     out[6..12].fill(0);
+    let mut owner = 12;
+    if real.is_some() && found.is_some() {
+        // CNAME: the name without its last two labels, whose length stands before each, and the root.
+        let target = [&query[12..end - "_alias_test_".len()], &[0]].concat();
+        out.extend_from_slice(&[0xc0, 12, 0, 5, 0, 1, 0, 0, 0, 0, 0, target.len() as u8]);
+        owner = out.len() as u8;
+        out.extend_from_slice(&target);
+        out[7] += 1;
+    }
     for address in found.unwrap_or_default() {
-        out.extend_from_slice(&[0xc0, 12]);
+        out.extend_from_slice(&[0xc0, owner]);
         out.extend_from_slice(&kind.to_be_bytes());
         out.extend_from_slice(&[0, 1, 0, 0, 0, 0]);
         match address {

@@ -52,6 +52,28 @@ pub(crate) async fn two_engines(bench: Bench) -> Outcome {
     Ok(())
 }
 
+/// Whoever ends the sandboxes is gone: so are they, and their connections.
+pub(crate) async fn a_launcher_is_lost(bench: Bench) -> Outcome {
+    let second = Engine::start(options(bench.dir().join("second"))).await.unwrap();
+    let launchers = || {
+        let named = |pid: &u32| {
+            std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.starts_with(b"computesdk-launcher"))
+        };
+        children().into_iter().filter(named).collect::<Vec<_>>()
+    };
+    let room = Room::new(&second, "egress").await;
+    let label = bench.label("lost");
+    let mut held = room.start(&["hold", WEB, "9002", &label]).await;
+    assert_eq!(held.line().await, "held");
+    assert!(!launchers().is_empty(), "no child is called so");
+    for pid in launchers() {
+        let pid = rustix::process::Pid::from_raw(pid.cast_signed()).unwrap();
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+    }
+    bench.servers.sees(&["hold", &label, "end"]).await;
+    Ok(())
+}
+
 /// What a killed engine leaves: nothing. And the host is as it was.
 pub(crate) async fn an_engine_is_killed(bench: Bench) -> Outcome {
     // Whatever loses its parent becomes a child of this process.

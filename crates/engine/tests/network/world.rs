@@ -98,31 +98,37 @@ impl Ways {
     }
 }
 
-/// The resolver in the host's `/etc/resolv.conf`.
+/// What the host is like for a trial.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Resolver {
-    Public,
-    Loopback,
-    Private,
-    /// One that never answers.
-    Silent,
+pub(crate) enum Host {
+    /// With a resolver in the internet.
+    Usual,
+    LoopbackResolver,
+    PrivateResolver,
+    SixthResolver,
+    /// With one that never answers.
+    SilentResolver,
+    /// Without any link, not even to itself.
+    Alone,
 }
 
-impl Resolver {
-    const ALL: [(Self, &'static str); 4] = [
-        (Self::Public, "203.0.113.53"),
-        (Self::Loopback, "127.0.0.53"),
-        (Self::Private, "10.20.30.53"),
-        (Self::Silent, "203.0.113.99"),
+impl Host {
+    const RESOLVERS: [(Self, &'static str); 5] = [
+        (Self::Usual, "203.0.113.53"),
+        (Self::LoopbackResolver, "127.0.0.53"),
+        (Self::PrivateResolver, "10.20.30.53"),
+        (Self::SixthResolver, "2001:db8::53"),
+        (Self::SilentResolver, "203.0.113.99"),
     ];
 
+    /// Its `/etc/resolv.conf`.
     fn file(self) -> PathBuf {
         Path::new(TOP).join(format!("resolv-{self:?}"))
     }
 }
 
 /// Addresses of the internet that have servers.
-const INTERNET: [&str; 17] = [
+const INTERNET: [&str; 18] = [
     "198.51.100.2/24",
     "203.0.113.10/32",
     "203.0.113.11/32",
@@ -135,6 +141,7 @@ const INTERNET: [&str; 17] = [
     "100.64.9.9/32",
     "2001:db8:1::2/64",
     "2001:db8::10/128",
+    "2001:db8::53/128",
     "fd00:aa::10/128",
     // 10.20.30.40 and the host's 198.51.100.1, as a translator and a tunnel would have them.
     "64:ff9b::a14:1e28/128",
@@ -265,10 +272,10 @@ impl World {
 
     fn files() {
         let top = Path::new(TOP);
-        for (resolver, address) in Resolver::ALL {
-            std::fs::write(resolver.file(), format!("nameserver {address}\n")).unwrap();
+        for (host, address) in Host::RESOLVERS {
+            std::fs::write(host.file(), format!("nameserver {address}\n")).unwrap();
         }
-        mount(&Resolver::Public.file(), "/etc/resolv.conf");
+        mount(&Host::Usual.file(), "/etc/resolv.conf");
         let hosts = top.join("hosts");
         std::fs::write(&hosts, "127.0.0.1 localhost\n203.0.113.10 listed.test\n10.20.30.40 secret.test\n").unwrap();
         mount(&hosts, "/etc/hosts");
@@ -332,16 +339,20 @@ impl World {
     }
 
     /// Runs a trial in a process of its own.
-    pub(crate) fn try_as(&self, who: Who, trial: &str, resolver: Resolver) -> Result<(), String> {
+    pub(crate) fn try_as(&self, who: Who, trial: &str, host: Host) -> Result<(), String> {
         if let (Who::Ids, Some(why)) = (who, &self.0.no_ids) {
             println!("skipped: {why}");
             return Ok(());
         }
         let mut words = Vec::new();
-        if resolver != Resolver::Public {
-            words.extend(["unshare", "--mount", "--propagation", "private", "--", "sh", "-c"].map(String::from));
-            words.push(format!("mount --bind {} /etc/resolv.conf && exec \"$@\"", resolver.file().display()));
-            words.push(String::from("sh"));
+        match host {
+            Host::Usual => {}
+            Host::Alone => words.extend(["unshare", "--net", "--"].map(String::from)),
+            _ => {
+                words.extend(["unshare", "--mount", "--propagation", "private", "--", "sh", "-c"].map(String::from));
+                words.push(format!("mount --bind {} /etc/resolv.conf && exec \"$@\"", host.file().display()));
+                words.push(String::from("sh"));
+            }
         }
         words.extend(["setpriv", "--pdeathsig", "KILL"].map(String::from));
         if who.uid() != 0 {
