@@ -88,8 +88,8 @@ const RUNS: &[Run] = &[
     alone(Reach::Egress, Form::Python, Way::Main, None),
     alone(Reach::Egress, Form::Python, Way::Exec, None),
     alone(Reach::Egress, Form::Python, Way::Exec, USER),
-    alone(Reach::Proxy, Form::Static, Way::Exec, None),
-    alone(Reach::Proxy, Form::Python, Way::Exec, USER),
+    alone(Reach::Proxy, Form::Static, Way::Exec, USER),
+    alone(Reach::Proxy, Form::Python, Way::Exec, None),
     Run { reach: Reach::Egress, form: Form::Static, way: Way::Exec, user: None, neighbours: 100 },
 ];
 
