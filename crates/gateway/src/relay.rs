@@ -17,7 +17,7 @@ use tokio::time::{sleep, timeout};
 const CHUNK: usize = 256 * 1024;
 /// How long what was sent before the other side failed may take to be passed on, to a slow reader.
 const LAST_WORDS: Duration = Duration::from_secs(5);
-/// How long it may take to be seen here.
+/// How long it may take to be seen.
 const A_MOMENT: Duration = Duration::from_millis(20);
 /// Buffers that are kept for the next one who needs one.
 const MOST_SPARE: usize = 8;
@@ -126,7 +126,7 @@ where
     }
 }
 
-/// Lets a direction end, while it holds what it has not passed on.
+/// Lets a direction end, while it holds what it has not passed on; and whoever still sends see what he was told.
 async fn last_words(mut direction: Pin<&mut impl Future<Output = io::Result<()>>>, holds: &AtomicBool) {
     let passed_on = async {
         loop {
@@ -138,7 +138,7 @@ async fn last_words(mut direction: Pin<&mut impl Future<Output = io::Result<()>>
             }
         }
     };
-    let _ = timeout(LAST_WORDS, passed_on).await;
+    let _ = tokio::join!(timeout(LAST_WORDS, passed_on), sleep(A_MOMENT));
 }
 
 /// `holds` says whether something was read that is not written yet.
