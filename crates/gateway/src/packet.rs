@@ -139,9 +139,10 @@ impl<'a> Packet<'a> {
             IpAddr::V4(_) => (3, code4, protocol::ICMP),
             IpAddr::V6(_) => (1, code6, protocol::ICMPV6),
         };
-        // The header and the ports are enough to find the socket; senders of errors never answer to errors.
+        // The header and the ports are enough to find the socket. To an error no error is sent; to a request for an echo, one is.
         let quote = self.bytes.get(..self.header + 8)?;
-        (self.protocol != protocol).then_some(())?;
+        let asks = self.protocol == protocol && matches!(self.above().first(), Some(8 | 128));
+        (self.protocol != protocol || asks).then_some(())?;
         let mut icmp = vec![kind, code, 0, 0, 0, 0, 0, 0];
         icmp.extend_from_slice(quote);
         Some(build(self.destination, self.source, protocol, &icmp, Some(2)))
@@ -287,6 +288,14 @@ mod tests {
             }
         }
         assert!(datagram("1.1.1.1:1".parse().unwrap(), "1.1.1.1:1".parse().unwrap(), &[0; 65_530]).is_none());
+    }
+
+    #[test]
+    fn a_request_for_an_echo_gets_an_error_and_an_error_none() {
+        for (kind, answered) in [(8, true), (3, false), (0, false)] {
+            let bytes = build([192, 0, 0, 2].into(), [1, 2, 3, 4].into(), protocol::ICMP, &[kind; 16], Some(2));
+            assert_eq!(Packet::parse(&bytes).unwrap().prohibited().is_some(), answered, "{kind}");
+        }
     }
 
     #[test]
