@@ -117,6 +117,14 @@ fn distributed() {
 }
 
 #[test]
+fn network() {
+    let output = run(env!("CARGO_BIN_EXE_network"), false);
+    has(&output, &["the page: Hello from a sandbox!", "No tunnel found for port 9000. Available ports: 8000"]);
+    has(&output, &["example.com not reached: ", "169.254.169.254 not reached: "]);
+    has(&output, &["Refused example.com: the name is not on the list", "Refused 169.254.169.254: "]);
+}
+
+#[test]
 fn parallel() {
     has(&run(env!("CARGO_BIN_EXE_parallel"), false), &["task 1\ntask 2\ntask 3\n", "together"]);
 }

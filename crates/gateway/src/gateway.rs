@@ -110,6 +110,7 @@ impl Port {
 
 impl Drop for Port {
     fn drop(&mut self) {
+        self.shared.close();
         self.task.abort();
     }
 }

@@ -34,6 +34,7 @@ mod host;
 mod http;
 mod inject;
 mod known;
+mod ledger;
 mod log;
 mod names;
 mod packet;

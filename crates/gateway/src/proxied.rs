@@ -48,8 +48,8 @@ fn nowhere(shared: &Shared) -> Target {
 
 /// Serves one connection.
 async fn one(shared: Arc<Shared>, mut stream: TcpStream, _slot: Slot) {
-    let dialer = Judging { shared: &shared, target: Mutex::default() };
-    let copied = Copied::default();
+    let copied = Arc::new(Copied::default());
+    let dialer = Judging { shared: &shared, target: Mutex::default(), copied: &copied };
     let outcome = tokio::select! {
         outcome = proxy::serve(&mut stream, &dialer, HEAD_WITHIN, &copied) => Some(outcome),
         () = dialer.forbidden() => None,
@@ -86,6 +86,7 @@ async fn one(shared: Arc<Shared>, mut stream: TcpStream, _slot: Slot) {
 struct Judging<'a> {
     shared: &'a Shared,
     target: Mutex<Option<Target>>,
+    copied: &'a Arc<Copied>,
 }
 
 impl Judging<'_> {
@@ -157,7 +158,7 @@ impl Dialer for Judging<'_> {
             Ok((stream, address)) => {
                 target.address = Some(address);
                 self.set(&target);
-                self.shared.allowed(&target);
+                self.shared.allowed(&target, self.copied);
                 Ok(stream)
             }
             Err(NamedError::Refused(reason)) => Err(DialError::Refused(reason)),

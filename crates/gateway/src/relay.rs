@@ -8,7 +8,7 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::time::{sleep, timeout};
@@ -85,10 +85,17 @@ pub(crate) async fn relay(inner: &mut TcpStream, outer: &mut TcpStream, copied: 
         both(out, back, [&holds[0], &holds[1]]).await
     };
     if ended.is_err() {
+        let _ = timeout(LAST_WORDS, swallow(inner)).await;
         reset(&*inner);
         reset(&*outer);
     }
     ended
+}
+
+/// Takes what a program still sends, as long as it does: a reset before it has read the last words would keep it from them.
+async fn swallow(inner: &mut TcpStream) {
+    let mut buffer = Buffer::take();
+    while let Ok(Ok(1..)) = timeout(A_MOMENT, inner.read(&mut buffer.0)).await {}
 }
 
 /// Waits for both directions. If one fails, the other passes on what was sent before: a server that does not want the rest of a
@@ -163,7 +170,6 @@ pub(crate) fn reset(stream: impl AsFd) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::io::AsyncReadExt as _;
     use tokio::net::TcpListener;
 
     async fn pair() -> (TcpStream, TcpStream) {

@@ -4,7 +4,9 @@ use crate::address::held;
 use crate::event::{Protocol, Sink, Verdict};
 use crate::host::Host;
 use crate::known::Known;
+use crate::ledger::Ledger;
 use crate::policy::Policy;
+use crate::relay::Copied;
 use crate::resolve::Resolver;
 use crate::target::Target;
 use rustix::process::{Resource, getrlimit};
@@ -46,6 +48,7 @@ pub(crate) struct Shared {
     pub(crate) policy: watch::Sender<Arc<Policy>>,
     sink: Arc<dyn Sink>,
     known: Mutex<Known>,
+    ledger: Mutex<Ledger>,
     next: AtomicU64,
     open: AtomicUsize,
 }
@@ -75,6 +78,7 @@ impl Shared {
             policy: watch::channel(Arc::new(policy)).0,
             sink,
             known: Mutex::default(),
+            ledger: Mutex::default(),
             next: AtomicU64::new(1),
             open: AtomicUsize::new(0),
         })
@@ -122,16 +126,35 @@ impl Shared {
         }
     }
 
+    /// What was decided, or became of a connection: that it is over, unless it is allowed.
     pub(crate) fn tell(&self, target: &Target, verdict: Verdict, reason: Option<String>, bytes: (u64, u64)) {
-        self.sink.tell(target.decision(verdict, reason, bytes));
+        if self.ledger().end(target) {
+            self.sink.tell(target.decision(verdict, reason, bytes));
+        }
     }
 
     pub(crate) fn refused(&self, target: &Target, reason: impl Into<String>) {
         self.tell(target, Verdict::Refused, Some(reason.into()), (0, 0));
     }
 
-    pub(crate) fn allowed(&self, target: &Target) {
-        self.tell(target, Verdict::Allowed, None, (0, 0));
+    /// A connection is allowed; its bytes are counted there.
+    pub(crate) fn allowed(&self, target: &Target, copied: &Arc<Copied>) {
+        if self.ledger().begin(target, copied) {
+            self.sink.tell(target.decision(Verdict::Allowed, None, (0, 0)));
+        }
+    }
+
+    /// The sandbox is over: so are its connections. Nothing is told after this.
+    pub(crate) fn close(&self) {
+        let open = self.ledger().close();
+        for (target, copied) in open {
+            let reason = Some(String::from("the sandbox ended"));
+            self.sink.tell(target.decision(Verdict::Closed, reason, copied.bytes()));
+        }
+    }
+
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether an address may be reached under a policy that judges addresses.

@@ -57,7 +57,7 @@ enum Begun {
 
 #[derive(Debug)]
 enum Opened {
-    Dialed(TcpStream),
+    Dialed(TcpStream, Arc<Copied>),
     /// What is said on it decides.
     ByName,
     /// It goes to the name server.
@@ -99,9 +99,10 @@ impl Connections {
             return match self.shared.judge(&policy, to.ip(), to.port()) {
                 Err(reason) => self.refuse(packet, &target, reason),
                 Ok(()) => {
-                    self.shared.allowed(&target);
+                    let copied = Arc::default();
+                    self.shared.allowed(&target, &copied);
                     self.begun().insert(key, Begun::Dialing);
-                    tasks.spawn(Arc::clone(self).dial(key, packet.to_vec(), target, slot));
+                    tasks.spawn(Arc::clone(self).dial(key, packet.to_vec(), target, (copied, slot)));
                 }
             };
         };
@@ -114,12 +115,12 @@ impl Connections {
         self.injector.send(packet.prohibited());
     }
 
-    async fn dial(self: Arc<Self>, key: Key, packet: Vec<u8>, target: Target, slot: Slot) {
+    async fn dial(self: Arc<Self>, key: Key, packet: Vec<u8>, target: Target, (copied, slot): (Arc<Copied>, Slot)) {
         let dialed = dial::connect(key.1).await;
         let Some(packet) = Packet::parse(&packet) else { return };
         match dialed {
             Ok(stream) => {
-                let opened = Opened::Dialed(stream);
+                let opened = Opened::Dialed(stream, copied);
                 self.begun().insert(key, Begun::LetGo { opened, target, slot, since: Instant::now() });
                 self.injector.send(packet.again());
             }
@@ -143,7 +144,7 @@ impl Connections {
         let shared = Arc::clone(&self.shared);
         tasks.spawn(async move {
             match opened {
-                Opened::Dialed(outer) => carry(&shared, &target, stream, outer, &Copied::default()).await,
+                Opened::Dialed(outer, copied) => carry(&shared, &target, stream, outer, &copied).await,
                 Opened::ByName => by_name(&shared, target, stream).await,
                 Opened::NameServer => {
                     let mut stream = stream;
@@ -159,7 +160,7 @@ impl Connections {
         let mut gone = Vec::new();
         self.begun().retain(|_, begun| match begun {
             Begun::LetGo { since, target, opened, .. } if since.elapsed() > THERE_WITHIN => {
-                gone.extend(matches!(opened, Opened::Dialed(_)).then(|| target.clone()));
+                gone.extend(matches!(opened, Opened::Dialed(..)).then(|| target.clone()));
                 false
             }
             _ => true,
@@ -216,11 +217,11 @@ async fn by_name(shared: &Shared, mut target: Target, mut inner: TcpStream) {
     if !shared.still_allowed(&shared.policy(), &target) {
         return refuse(&inner, &target, String::from("the name is not on the list"));
     }
-    shared.allowed(&target);
+    let copied = Arc::default();
+    shared.allowed(&target, &copied);
     match dial::connect_named(shared, &named.name, target.port).await {
         Ok((mut outer, address)) => {
             target.address = Some(address);
-            let copied = Copied::default();
             if let Err(error) = outer.write_all(&named.said).await {
                 reset(&inner);
                 shared.tell(&target, Verdict::Failed, Some(error.to_string()), (0, 0));

@@ -4,6 +4,7 @@ use crate::event::{Protocol, Verdict};
 use crate::inject::Injector;
 use crate::names;
 use crate::packet::{self, Packet};
+use crate::relay::Copied;
 use crate::shared::{Shared, Slot};
 use crate::target::Target;
 use computesdk_guest_protocol::outlet::NAMESERVER;
@@ -12,7 +13,7 @@ use rustix::net::{SendFlags, send};
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::net::UdpSocket;
@@ -42,8 +43,7 @@ pub(crate) struct Flows {
 struct Flow {
     socket: UdpSocket,
     target: Target,
-    sent: AtomicU64,
-    received: AtomicU64,
+    copied: Arc<Copied>,
     _slot: Slot,
 }
 
@@ -75,7 +75,7 @@ impl Flows {
         // One that cannot be sent now is lost, as datagrams may be. Tried at once: the runtime does not know yet that a new
         // socket can be written to.
         match send(&flow.socket, content, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
-            Ok(len) => drop(flow.sent.fetch_add(len as u64, Ordering::Relaxed)),
+            Ok(len) => flow.copied.add_out(len as u64),
             Err(Errno::CONNREFUSED) => self.injector.send(packet.no_port()),
             Err(_) => {}
         }
@@ -100,8 +100,9 @@ impl Flows {
         }
         let slot = shared.slot().map_err(refused)?;
         let socket = open(to).map_err(|error| (target.clone(), Verdict::Failed, error.to_string()))?;
-        shared.allowed(&target);
-        let flow = Flow { socket, target, sent: AtomicU64::new(0), received: AtomicU64::new(0), _slot: slot };
+        let copied = Arc::default();
+        shared.allowed(&target, &copied);
+        let flow = Flow { socket, target, copied, _slot: slot };
         let flow = Arc::new(flow);
         self.flows().insert(key, Arc::clone(&flow));
         Ok(flow)
@@ -119,7 +120,7 @@ impl Flows {
             };
             match received {
                 Ok(Ok(len)) => {
-                    flow.received.fetch_add(len as u64, Ordering::Relaxed);
+                    flow.copied.add_back(len as u64);
                     self.injector.send(packet::datagram(key.1, key.0, &buffer[..len]));
                 }
                 // Told to whoever sends next.
@@ -130,7 +131,7 @@ impl Flows {
                 }
                 Ok(Err(error)) => break Some(error.to_string()),
                 Err(_) => {
-                    let sent = flow.sent.load(Ordering::Relaxed);
+                    let (sent, _) = flow.copied.bytes();
                     if sent == passed {
                         break None;
                     }
@@ -139,8 +140,7 @@ impl Flows {
             }
         };
         self.flows().remove(&key);
-        let bytes = (flow.sent.load(Ordering::Relaxed), flow.received.load(Ordering::Relaxed));
-        self.shared.tell(&flow.target, Verdict::Closed, reason, bytes);
+        self.shared.tell(&flow.target, Verdict::Closed, reason, flow.copied.bytes());
     }
 
     /// A question to the sandbox's name server.

@@ -130,14 +130,12 @@ impl Ports {
 
 /// The list of who may use published ports.
 pub(crate) fn inbound(asked: Option<&Vec<String>>) -> Result<Option<Vec<IpNet>>> {
-    let parse = |entry: &String| {
-        let parsed = entry.parse::<IpNet>().or_else(|_| entry.parse::<IpAddr>().map(IpNet::from));
-        parsed.map_err(|_| {
-            let problem = format!("{entry:?} is no address range; give it as 203.0.113.0/24, or one address");
-            Error::invalid("sandbox.create", "inbound", problem).with_provider(NAME)
-        })
-    };
-    asked.map(|entries| entries.iter().map(parse).collect()).transpose()
+    let Some(entries) = asked else { return Ok(None) };
+    match engine::NetworkPolicy::ranges(entries) {
+        Ok(engine::NetworkPolicy::Ranges(ranges)) => Ok(Some(ranges)),
+        Ok(_) => Ok(None),
+        Err(error) => Err(Error::invalid("sandbox.create", "inbound", &error).with_provider(NAME).with_source(error)),
+    }
 }
 
 /// An address under which a listener is reached from this machine.

@@ -9,6 +9,7 @@ use crate::context::{Context, within};
 use crate::probe::{self, Output};
 use computesdk_core::{CreateOptions, ExecOptions, FileUpload, Network, Provider, PtySize};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -88,13 +89,13 @@ const RUNS: &[Run] = &[
     alone(Reach::Egress, Form::Python, Way::Main, None),
     alone(Reach::Egress, Form::Python, Way::Exec, None),
     alone(Reach::Egress, Form::Python, Way::Exec, USER),
-    alone(Reach::Proxy, Form::Static, Way::Exec, None),
-    alone(Reach::Proxy, Form::Python, Way::Exec, USER),
+    alone(Reach::Proxy, Form::Static, Way::Exec, USER),
+    alone(Reach::Proxy, Form::Python, Way::Exec, None),
     Run { reach: Reach::Egress, form: Form::Static, way: Way::Exec, user: None, neighbours: 100 },
 ];
 
 /// Descriptors of this process that a sandbox and its server need, generously: streams, sockets, the gateway's ends.
-const DESCRIPTORS_EACH: u64 = 40;
+const DESCRIPTORS_EACH: u64 = 16;
 
 /// The provider under test, and the same without a packet filter, where sandboxes have an HTTP proxy instead.
 #[derive(Debug, Clone)]
@@ -112,6 +113,7 @@ pub fn run(rung: &str, providers: Providers) -> ExitCode {
     let mut arguments = Arguments::from_args();
     // Each takes a processor, and the peers are compared by the same load.
     arguments.test_threads.get_or_insert(2);
+    raise_open_files();
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => Arc::new(runtime),
         Err(_) => return ExitCode::FAILURE,
@@ -188,10 +190,16 @@ impl Run {
             return Some(String::from("this provider has no network"));
         }
         let needed = self.neighbours as u64 * DESCRIPTORS_EACH;
-        let may = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
+        let may = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
         (self.neighbours > 1 && may < needed)
             .then(|| format!("{may} open files are too few for {} sandboxes: {needed} at least", self.neighbours))
     }
+}
+
+/// As many open files as this user may have: the usual limit of 1024 is too low for a hundred sandboxes.
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }
 
 /// A descriptor of the host's that is inherited by what this process starts.
