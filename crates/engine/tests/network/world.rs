@@ -265,6 +265,7 @@ impl World {
 
     /// Two users that the machine does not know; or why there is none with subordinate ids.
     fn users() -> Option<String> {
+        std::fs::create_dir(Who::Root.home()).unwrap();
         let mut passwd = std::fs::read_to_string("/etc/passwd").unwrap();
         for who in [Who::Ids, Who::NoIds] {
             let (uid, home) = (who.uid(), who.home());
@@ -372,10 +373,8 @@ impl World {
         if who.uid() != 0 {
             command.env("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin").env("HOME", who.home());
         }
-        command
-            .current_dir("/")
-            .env_remove("COMPUTESDK_CGROUP")
-            .env("TMPDIR", if who.uid() == 0 { "/tmp".into() } else { who.home() });
+        // What a killed one leaves goes with the world.
+        command.current_dir("/").env_remove("COMPUTESDK_CGROUP").env("TMPDIR", who.home());
         command.env("COMPUTESDK_NETWORK_WHO", who.name()).env("COMPUTESDK_NETWORK_CACHE", who.cache());
         finish(&mut command)
     }
