@@ -28,13 +28,22 @@ pub(crate) async fn serve(shared: Arc<Shared>, listener: TcpListener) {
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => match shared.slot() {
                     Ok(slot) => drop(tasks.spawn(one(Arc::clone(&shared), stream, slot))),
-                    Err(_) => reset(&stream),
+                    // Nobody knows whom it would have been for.
+                    Err(reason) => {
+                        reset(&stream);
+                        shared.refused(&nowhere(&shared), reason);
+                    }
                 },
                 Err(_) => sleep(NO_ROOM).await,
             },
             Some(_) = tasks.join_next() => {}
         }
     }
+}
+
+/// Of a connection that has not said whom it is for.
+fn nowhere(shared: &Shared) -> Target {
+    Target { address: None, ..shared.target(Protocol::Http, SocketAddr::new([0; 4].into(), 0)) }
 }
 
 /// Serves one connection.
@@ -48,8 +57,7 @@ async fn one(shared: Arc<Shared>, mut stream: TcpStream, _slot: Slot) {
     let Some(target) = dialer.target() else {
         // It never said whom it wants to talk to.
         if let Some(End::Bad(why)) = outcome.map(|outcome| outcome.end) {
-            let target = Target { address: None, ..shared.target(Protocol::Http, SocketAddr::new([0; 4].into(), 0)) };
-            shared.refused(&target, why);
+            shared.refused(&nowhere(&shared), why);
         }
         return;
     };

@@ -166,9 +166,16 @@ def hoard(host, port, count):
     streams = []
     for _ in range(int(count)):
         stream = socket.socket()
-        stream.setblocking(False)
-        stream.connect_ex((host, int(port)))
         streams.append(stream)
+        if not PROXY:
+            stream.setblocking(False)
+            stream.connect_ex((host, int(port)))
+            continue
+        try:
+            stream.connect(("127.0.0.1", 3128))
+            stream.sendall(("CONNECT %s:%s HTTP/1.1\r\n\r\n" % (host, port)).encode())
+        except OSError:
+            pass
     say("begun")
     sys.stdin.read()
 

@@ -183,6 +183,13 @@ fn mount(from: &Path, onto: &str) {
     run("mount", &["--bind", from.to_str().unwrap(), onto]);
 }
 
+/// A file of our own `/etc`, a link of the host's or not.
+fn put(name: &str, content: &str) {
+    let path = Path::new("/etc").join(name);
+    let _ = std::fs::remove_file(&path);
+    std::fs::write(&path, content).unwrap();
+}
+
 #[derive(Clone)]
 pub(crate) struct World(Arc<Inner>);
 
@@ -234,6 +241,7 @@ impl Drop for Internet {
 impl World {
     pub(crate) fn make() -> Self {
         run("mount", &["-t", "tmpfs", "-o", "mode=755", "none", TOP]);
+        Self::etc();
         let no_ids = Self::users();
         Self::files();
         let internet = Internet::new();
@@ -242,9 +250,22 @@ impl World {
         Self(Arc::new(Inner { _internet: internet, no_ids }))
     }
 
-    /// Two users that no file of the machine knows; or why there is none with subordinate ids.
+    /// An `/etc` of our own: files of the host's are replaced now and then, which takes off what is mounted over them.
+    fn etc() {
+        let etc = format!("{TOP}/etc");
+        run("cp", &["-a", "/etc", &etc]);
+        mount(Path::new(&etc), "/etc");
+        put("resolv.conf", "");
+        put("hosts", "127.0.0.1 localhost\n203.0.113.10 listed.test\n10.20.30.40 secret.test\n");
+        for (host, address) in Host::RESOLVERS {
+            std::fs::write(host.file(), format!("nameserver {address}\n")).unwrap();
+        }
+        mount(&Host::Usual.file(), "/etc/resolv.conf");
+    }
+
+    /// Two users that the machine does not know; or why there is none with subordinate ids.
     fn users() -> Option<String> {
-        let top = Path::new(TOP);
+        std::fs::create_dir(Who::Root.home()).unwrap();
         let mut passwd = std::fs::read_to_string("/etc/passwd").unwrap();
         for who in [Who::Ids, Who::NoIds] {
             let (uid, home) = (who.uid(), who.home());
@@ -252,44 +273,31 @@ impl World {
             std::os::unix::fs::chown(&home, Some(uid), Some(uid)).unwrap();
             passwd += &format!("computesdk-{}:x:{uid}:{uid}::{}:/bin/sh\n", who.rung().to_lowercase(), home.display());
         }
-        let put = |name: &str, content: &str| {
-            let path = top.join(name);
-            std::fs::write(&path, content).unwrap();
-            mount(&path, &format!("/etc/{name}"));
-        };
         put("passwd", &passwd);
-        if !has("newuidmap") {
-            return Some(String::from("newuidmap is missing (package uidmap)"));
-        }
         for file in ["subuid", "subgid"] {
-            if !Path::new("/etc").join(file).exists() {
-                return Some(format!("there is no /etc/{file}"));
-            }
             put(file, "computesdk-b:1000000:65536\n");
         }
-        None
+        (!has("newuidmap")).then(|| String::from("newuidmap is missing (package uidmap)"))
     }
 
     fn files() {
-        let top = Path::new(TOP);
-        for (host, address) in Host::RESOLVERS {
-            std::fs::write(host.file(), format!("nameserver {address}\n")).unwrap();
-        }
-        mount(&Host::Usual.file(), "/etc/resolv.conf");
-        let hosts = top.join("hosts");
-        std::fs::write(&hosts, "127.0.0.1 localhost\n203.0.113.10 listed.test\n10.20.30.40 secret.test\n").unwrap();
-        mount(&hosts, "/etc/hosts");
         // The image takes seconds to make: it is kept from run to run, for each user.
         for who in [Who::Root, Who::Ids, Who::NoIds] {
             let (kept, seen) = (format!("{}/network-{}", env!("CARGO_TARGET_TMPDIR"), who.rung()), who.cache());
             std::fs::create_dir_all(&kept).unwrap();
             std::fs::set_permissions(&kept, std::fs::Permissions::from_mode(0o700)).unwrap();
             std::os::unix::fs::chown(&kept, Some(who.uid()), Some(who.uid())).unwrap();
+            // Which rung it was is found out anew: one that failed once would be passed over until the next boot.
+            for entry in std::fs::read_dir(&kept).unwrap().flatten() {
+                if entry.file_name().to_string_lossy().starts_with("rung-") {
+                    std::fs::remove_file(entry.path()).unwrap();
+                }
+            }
             std::fs::create_dir(&seen).unwrap();
             mount(Path::new(&kept), seen.to_str().unwrap());
         }
         // Users may not see where it was built.
-        let program = top.join("program");
+        let program = Path::new(TOP).join("program");
         std::fs::write(&program, "").unwrap();
         mount(&std::env::current_exe().unwrap(), program.to_str().unwrap());
     }
@@ -365,10 +373,8 @@ impl World {
         if who.uid() != 0 {
             command.env("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin").env("HOME", who.home());
         }
-        command
-            .current_dir("/")
-            .env_remove("COMPUTESDK_CGROUP")
-            .env("TMPDIR", if who.uid() == 0 { "/tmp".into() } else { who.home() });
+        // What a killed one leaves goes with the world.
+        command.current_dir("/").env_remove("COMPUTESDK_CGROUP").env("TMPDIR", who.home());
         command.env("COMPUTESDK_NETWORK_WHO", who.name()).env("COMPUTESDK_NETWORK_CACHE", who.cache());
         finish(&mut command)
     }
