@@ -86,7 +86,8 @@ pub(crate) enum End {
     Gone,
 }
 
-const BUFFER: usize = 64 << 10;
+/// In each direction of each connection, as long as that lasts.
+const BUFFER: usize = 16 << 10;
 /// For an answer of our own to be read.
 const ANSWER: Duration = Duration::from_secs(1);
 

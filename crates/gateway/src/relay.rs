@@ -3,7 +3,7 @@
 //! Idle directions hold no buffer, and none reads on before what it has read is written: a slow reader holds its writer up.
 
 use rustix::fd::AsFd;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,8 +13,11 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::time::{sleep, timeout};
 
-/// What is read at a time.
-const CHUNK: usize = 256 * 1024;
+/// What is read at a time, and where it waits for a slow reader.
+const LARGE: usize = 256 * 1024;
+/// The same where that many large ones are in use: readers who take nothing are to cost this process little.
+const SMALL: usize = 16 * 1024;
+const MOST_LARGE: usize = 32;
 /// How long what was sent before the other side failed may take to be passed on, to a slow reader.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 /// How long it may take to be seen.
@@ -24,6 +27,7 @@ const MOST_SPARE: usize = 8;
 
 thread_local! {
     static SPARE: RefCell<Vec<Box<[u8]>>> = const { RefCell::new(Vec::new()) };
+    static IN_USE: Cell<usize> = const { Cell::new(0) };
 }
 
 /// A buffer as long as there is something to copy. Fresh memory for each would cost more than the copying.
@@ -31,15 +35,23 @@ struct Buffer(Box<[u8]>);
 
 impl Buffer {
     fn take() -> Self {
+        if IN_USE.get() >= MOST_LARGE {
+            return Self(vec![0; SMALL].into_boxed_slice());
+        }
+        IN_USE.set(IN_USE.get() + 1);
         let spare = SPARE.with_borrow_mut(Vec::pop);
-        Self(spare.unwrap_or_else(|| vec![0; CHUNK].into_boxed_slice()))
+        Self(spare.unwrap_or_else(|| vec![0; LARGE].into_boxed_slice()))
     }
 }
 
 impl Drop for Buffer {
     fn drop(&mut self) {
         let buffer = std::mem::take(&mut self.0);
+        if buffer.len() != LARGE {
+            return;
+        }
         // At the thread's end there is nobody to keep it for.
+        let _ = IN_USE.try_with(|in_use| in_use.set(in_use.get() - 1));
         let _ = SPARE.try_with(|spare| {
             let mut spare = spare.borrow_mut();
             if spare.len() < MOST_SPARE {

@@ -1,7 +1,7 @@
 //! TCP connections of a sandbox.
 //!
 //! ```text
-//! SYN told ─ judged ─┬─ refused ──► "prohibited"                          program: no route to host
+//! SYN told ─ judged ─┬─ refused ──► reset                                 program: connection refused
 //!                    ├─ dialing ─┬─ refused there ──► reset               program: connection refused
 //!                    │           └─ dialed ──► SYN let go ──► accepted ──► relayed
 //!                    └─ names ──► SYN let go ──► accepted ──► first bytes name a host ─ judged ─ dialed ──► relayed
@@ -112,7 +112,8 @@ impl Connections {
 
     fn refuse(&self, packet: &Packet<'_>, target: &Target, reason: impl Into<String>) {
         self.shared.refused(target, reason);
-        self.injector.send(packet.prohibited());
+        // Not "prohibited", by ICMP: Linux wakes a program before that error can be read, and now and then it takes its connection for made.
+        self.injector.send(packet.reset());
     }
 
     async fn dial(self: Arc<Self>, key: Key, packet: Vec<u8>, target: Target, (copied, slot): (Arc<Copied>, Slot)) {

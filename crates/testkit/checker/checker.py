@@ -834,8 +834,6 @@ class Checks:
         client = socket.socket(family, socket.SOCK_STREAM)
         client.settimeout(WITHIN)
         client.connect(target)
-        # An error that comes as ICMP wakes `connect` a moment before it is there to be read: it then looks as if it had worked.
-        client.getpeername()
         return client
 
     def asked(self, family, target, said=b"mark", within=WITHIN):
@@ -1097,7 +1095,6 @@ class Checks:
                         client.settimeout(SILENCE)
                         client.setsockopt(socket.SOL_IP, 4, route)
                         client.connect((last, self.port("canary.any_tcp")))
-                        client.getpeername()
                         return lost(f"{last} by {first} is reached")
                 except OSError as error:
                     evidence = f"{last} by {first}: {error}"

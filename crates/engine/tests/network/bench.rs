@@ -137,7 +137,8 @@ impl Bench {
     pub(crate) fn is_refused(&self, line: &str) {
         let words: Vec<_> = line.split(' ').collect();
         let how = words[2];
-        let expected: &[&str] = if self.by_proxy() { &["403"] } else { &["EHOSTUNREACH", "EACCES", "ENETUNREACH"] };
+        let expected: &[&str] =
+            if self.by_proxy() { &["403"] } else { &["ECONNREFUSED", "EHOSTUNREACH", "EACCES", "ENETUNREACH"] };
         assert!(expected.contains(&how), "{line}");
         assert!(words[3].parse::<u32>().unwrap() < 1000, "{line}: it takes too long");
     }
