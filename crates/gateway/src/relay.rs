@@ -14,16 +14,16 @@ use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::time::{sleep, timeout};
 
 /// What is read at a time, and where it waits for a slow reader.
-const LARGE: usize = 256 * 1024;
+const LARGE: usize = 1024 * 1024;
 /// The same where that many large ones are in use: readers who take nothing are to cost this process little.
 const SMALL: usize = 16 * 1024;
-const MOST_LARGE: usize = 32;
+const MOST_LARGE: usize = 8;
 /// How long what was sent before the other side failed may take to be passed on, to a slow reader.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 /// How long it may take to be seen.
 const A_MOMENT: Duration = Duration::from_millis(20);
 /// Buffers that are kept for the next one who needs one.
-const MOST_SPARE: usize = 8;
+const MOST_SPARE: usize = 4;
 
 thread_local! {
     static SPARE: RefCell<Vec<Box<[u8]>>> = const { RefCell::new(Vec::new()) };
