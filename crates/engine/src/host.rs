@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
@@ -69,8 +70,13 @@ impl Host {
         probe_file(&self.cache_dir, &self.boot_id, self.options.degraded)
     }
 
+    /// What worked last. One that is not the best that could be tried is believed for a while only: what kept the better one from
+    /// working may be over.
     pub(crate) fn known(&self) -> Option<Attempt> {
-        known(&self.probe_file())
+        let file = self.probe_file();
+        let attempt = known(&file)?;
+        let is_best = || rung::attempts(self.options.degraded).0.first() == Some(&attempt);
+        (is_best() || is_young(&file)).then_some(attempt)
     }
 
     pub(crate) fn remember(&self, attempt: &Attempt) {
@@ -218,6 +224,14 @@ impl Host {
 fn probe_file(cache_dir: &Path, boot_id: &str, degraded: bool) -> PathBuf {
     let degraded = if degraded { "-degraded" } else { "" };
     cache_dir.join(format!("rung-{boot_id}-{}{degraded}.json", rustix::process::geteuid().as_raw()))
+}
+
+/// How long a rung is believed to be the best one although a better one was tried.
+const BELIEVED: Duration = Duration::from_secs(3600);
+
+fn is_young(probe_file: &Path) -> bool {
+    let written = std::fs::metadata(probe_file).and_then(|metadata| metadata.modified());
+    written.is_ok_and(|written| written.elapsed().is_ok_and(|age| age < BELIEVED))
 }
 
 /// What worked last, if that was this version.

@@ -131,6 +131,12 @@ impl Ports {
 /// The list of who may use published ports.
 pub(crate) fn inbound(asked: Option<&Vec<String>>) -> Result<Option<Vec<IpNet>>> {
     let Some(entries) = asked else { return Ok(None) };
+    // Names can be reached, and do not come: what is said of ranges in a network policy fits the rest only.
+    let is_range = |entry: &&String| entry.parse::<IpNet>().is_ok() || entry.parse::<IpAddr>().is_ok();
+    if let Some(entry) = entries.iter().find(|entry| !is_range(entry)) {
+        let problem = format!("{entry:?} is no address range; give it as 203.0.113.0/24, or one address");
+        return Err(Error::invalid("sandbox.create", "inbound", problem).with_provider(NAME));
+    }
     match engine::NetworkPolicy::ranges(entries) {
         Ok(engine::NetworkPolicy::Ranges(ranges)) => Ok(Some(ranges)),
         Ok(_) => Ok(None),
