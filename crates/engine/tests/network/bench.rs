@@ -81,13 +81,36 @@ pub(crate) fn run(test: fn(Bench) -> Pin<Box<dyn Future<Output = Outcome>>>) -> 
         let who = who();
         assert!(who.name().starts_with(&engine.rung().label()[..1]), "{:?} on rung {}", who, engine.rung());
         let before = Control.log(&[LEAK]);
+        let (ended, groups) = (engine.clone(), groups(dir.path()));
         if let Err(Skipped(why)) = test(Bench { engine, who, servers: Control, dir }).await {
             println!("skipped: {why}");
         }
         let after = Control.log(&[LEAK]);
         assert_eq!(after.strip_prefix(&before), Some(""), "somebody was reached who must not be");
+        // Its journal goes with the directory: what is left would be found by nobody.
+        within("shut down", ended.shut_down()).await;
+        let gone = || {
+            let left: Vec<_> = groups.iter().filter(|group| group.exists()).collect();
+            if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
+        };
+        eventually("its control groups are gone", gone).await;
         ExitCode::SUCCESS
     })
+}
+
+/// The control groups of the engine that has its state here, where they are near the top of a hierarchy.
+fn groups(dir: &Path) -> Vec<PathBuf> {
+    let names = |path: &Path| {
+        let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect::<Vec<_>>()
+    };
+    let top = Path::new("/sys/fs/cgroup");
+    let engines = names(&dir.join("state/engines"));
+    let groups = |engine: &String| {
+        let group = format!("computesdk-{engine}");
+        names(top).into_iter().map(move |hierarchy| top.join(hierarchy).join(&group))
+    };
+    engines.iter().flat_map(groups).filter(|group| group.exists()).collect()
 }
 
 /// Awaits with the deadline of all.

@@ -114,7 +114,8 @@ pub(crate) async fn a_slow_reader(bench: Bench) -> Outcome {
     let seen = bench.servers.sees(&["flood", &label, "stalled"]).await;
     let taken: u64 = seen.lines().next().unwrap().rsplit(' ').next().unwrap().parse().unwrap();
     println!("{taken} bytes were taken");
-    assert!(taken < 32 << 20, "{taken} bytes were taken");
+    // What the kernel's sockets hold on both sides of the gateway: `tcp_rmem` of new kernels goes up to 32 MiB each.
+    assert!(taken < 128 << 20, "{taken} bytes were taken");
     let grown = memory().saturating_sub(before);
     assert!(grown < 16, "{grown} MiB more");
     drop(deaf.exec.take_stdin());

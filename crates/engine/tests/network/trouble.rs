@@ -114,6 +114,9 @@ pub(crate) async fn an_engine_is_killed(bench: Bench) -> Outcome {
         eventually("its network namespaces are gone", gone).await;
         assert_eq!(host, bench.servers.host(), "the host's network has changed");
     }
+    // What its launcher could not take away itself, the next engine does, by the journal.
+    let next = Engine::start(options(bench.dir().join("victim"))).await.unwrap();
+    within("shut down", next.shut_down()).await;
     // This engine has not noticed.
     assert!(bench.room("egress").await.probe1(&["tcp", "203.0.113.10|80"]).await.contains(" ok "));
     Ok(())
