@@ -106,9 +106,6 @@ pub struct Capabilities {
     pub network: NetworkModes,
     /// Limits.
     pub limits: Limits,
-    /// What to do about a network policy that cannot be kept, if something can be done.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub network_hint: Option<String>,
     /// What to do about a limit that cannot be kept, if something can be done.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limits_hint: Option<String>,
@@ -148,7 +145,6 @@ impl Capabilities {
                 idle_timeout: false,
                 exec_timeout: false,
             },
-            network_hint: None,
             limits_hint: None,
             degraded_isolation: false,
         }
@@ -191,9 +187,8 @@ impl Capabilities {
                 let why = format_args!("the {} provider cannot keep it; nothing was created", self.provider);
                 let error = Error::unsupported("sandbox.create", option, why).with_provider(self.provider);
                 let is_limit = ["memory", "cpu", "pids", "disk", "max_open_files"].contains(&option);
-                Err(match (&self.limits_hint, &self.network_hint) {
-                    (Some(hint), _) if is_limit => error.with_hint(hint),
-                    (_, Some(hint)) if option.starts_with("network=") => error.with_hint(hint),
+                Err(match &self.limits_hint {
+                    Some(hint) if is_limit => error.with_hint(hint),
                     _ => error,
                 })
             }

@@ -35,12 +35,12 @@ fn keep_alive(stream: &TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-/// Why a name could not be connected to.
+/// Why there is no connection.
 #[derive(Debug)]
 pub(crate) enum DialError {
-    /// It leads to what must not be reached.
+    /// The policy forbids it, or where it leads; in words.
     Refused(String),
-    /// It does not answer.
+    /// The network says no, or nobody answers in time.
     Failed(io::Error),
 }
 

@@ -1,10 +1,10 @@
 //! The way out of a sandbox whose kernel has no packet filter: an HTTP proxy on its loopback, and nothing else.
 
-use crate::dial::{self, DialError as NamedError};
+use crate::dial::{self, DialError};
 use crate::event::{Protocol, Verdict};
 use crate::policy::Policy;
-use crate::proxy::{self, DialError, Dialer, End, Seen};
-use crate::relay::{Copied, reset};
+use crate::proxy::{self, Dialer, End};
+use crate::relay::{Copied, reset, swallow};
 use crate::shared::{Shared, Slot};
 use crate::target::Target;
 use std::io;
@@ -69,6 +69,7 @@ async fn one(shared: Arc<Shared>, mut stream: TcpStream, _slot: Slot) {
     let (verdict, reason) = match outcome.end {
         End::Carried => (Verdict::Closed, None),
         End::Broken(error) => {
+            swallow(&mut stream).await;
             reset(&stream);
             (Verdict::Closed, Some(error.to_string()))
         }
@@ -112,18 +113,18 @@ impl Judging<'_> {
     }
 
     /// Looks a name up and connects to the first address that may be reached.
-    async fn by_address(&self, policy: &Policy, host: &str, port: u16) -> Result<(TcpStream, IpAddr), NamedError> {
+    async fn by_address(&self, policy: &Policy, host: &str, port: u16) -> Result<(TcpStream, IpAddr), DialError> {
         let shared = self.shared;
-        let addresses = shared.world.resolver.addresses(host).await.map_err(NamedError::Failed)?;
-        let mut last = NamedError::Failed(io::ErrorKind::NotFound.into());
+        let addresses = shared.world.resolver.addresses(host).await.map_err(DialError::Failed)?;
+        let mut last = DialError::Failed(io::ErrorKind::NotFound.into());
         for address in addresses {
             if let Err(reason) = shared.judge(policy, address, port) {
-                last = NamedError::Refused(format!("{address}: {reason}"));
+                last = DialError::Refused(format!("{address}: {reason}"));
                 continue;
             }
             match dial::connect(SocketAddr::new(address, port)).await {
                 Ok(stream) => return Ok((stream, address)),
-                Err(error) => last = NamedError::Failed(error),
+                Err(error) => last = DialError::Failed(error),
             }
         }
         Err(last)
@@ -141,7 +142,7 @@ impl Dialer for Judging<'_> {
         self.shared.policy().allowed_names().is_some()
     }
 
-    async fn dial(&self, host: &str, port: u16, _: Seen) -> Result<TcpStream, DialError> {
+    async fn dial(&self, host: &str, port: u16) -> Result<TcpStream, DialError> {
         let mut target = Target::named(self.shared.number(), Protocol::Http, host, port);
         self.set(&target);
         let policy = self.shared.policy();
@@ -161,9 +162,7 @@ impl Dialer for Judging<'_> {
                 self.shared.allowed(&target, self.copied);
                 Ok(stream)
             }
-            Err(NamedError::Refused(reason)) => Err(DialError::Refused(reason)),
-            Err(NamedError::Failed(error)) if error.kind() == io::ErrorKind::TimedOut => Err(DialError::TimedOut),
-            Err(NamedError::Failed(error)) => Err(DialError::Failed(error)),
+            Err(error) => Err(error),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! whom a connection is for, a [`Dialer`] decides and dials, and the proxy carries bytes. Each step but the carrying has
 //! an end: the head must come within a time and a size, and so must the ClientHello where names are checked.
 
+use crate::dial::DialError;
 use crate::hello::{Hello, hello};
 use crate::http::{self, Head, Request, authority, origin_form};
 use crate::relay::{Copied, both};
@@ -17,22 +18,11 @@ use tokio::time::timeout;
 
 /// How a client asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Seen {
+enum Seen {
     /// For a tunnel.
     Connect,
     /// With a request in the clear.
     Request,
-}
-
-/// Why there is no connection.
-#[derive(Debug)]
-pub(crate) enum DialError {
-    /// The policy forbids it; in words.
-    Refused(String),
-    /// Nobody answered in time.
-    TimedOut,
-    /// The network says no.
-    Failed(io::Error),
 }
 
 /// Decides where a connection may go, and makes it.
@@ -48,7 +38,7 @@ pub(crate) trait Dialer: Sync {
     fn cut(&self, stream: &Self::Stream);
 
     /// Connects to `host`, a [`normal_name`](crate::normal_name) or an address, if that is allowed. It ends by itself.
-    fn dial(&self, host: &str, port: u16, seen: Seen) -> impl Future<Output = Result<Self::Stream, DialError>> + Send;
+    fn dial(&self, host: &str, port: u16) -> impl Future<Output = Result<Self::Stream, DialError>> + Send;
 }
 
 /// What became of a connection.
@@ -142,9 +132,9 @@ where
     let rest = seen.split_off(request.len);
     let (host, port, how) = wanted(&request)?;
     *target = Some((host.clone(), port));
-    let server = dialer.dial(&host, port, how).await.map_err(|error| match error {
+    let server = dialer.dial(&host, port).await.map_err(|error| match error {
         DialError::Refused(reason) => End::Refused(reason),
-        DialError::TimedOut => End::TimedOut,
+        DialError::Failed(error) if error.kind() == io::ErrorKind::TimedOut => End::TimedOut,
         DialError::Failed(error) => End::Failed(error),
     })?;
     if how == Seen::Request {

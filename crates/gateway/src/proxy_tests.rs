@@ -23,7 +23,7 @@ impl Dialer for Fake {
         self.names
     }
 
-    async fn dial(&self, _host: &str, _port: u16, _seen: Seen) -> Result<DuplexStream, DialError> {
+    async fn dial(&self, _host: &str, _port: u16) -> Result<DuplexStream, DialError> {
         self.result.lock().unwrap().take().unwrap()
     }
 }
@@ -166,7 +166,7 @@ async fn what_fails_is_said() {
     let refused = || DialError::Refused("192.0.2.1 is\r\nrefused".into());
     for (error, line, text) in [
         (refused(), "HTTP/1.1 403 ", "\r\n\r\n192.0.2.1 is  refused\n"),
-        (DialError::TimedOut, "HTTP/1.1 504 ", "in time\n"),
+        (DialError::Failed(io::ErrorKind::TimedOut.into()), "HTTP/1.1 504 ", "in time\n"),
         (DialError::Failed(io::ErrorKind::ConnectionRefused.into()), "HTTP/1.1 502 ", "connection refused\n"),
     ] {
         let (mut client, outcome) = start_with(true, Err(error));

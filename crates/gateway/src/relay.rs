@@ -97,7 +97,7 @@ pub(crate) async fn relay(inner: &mut TcpStream, outer: &mut TcpStream, copied: 
         both(out, back, [&holds[0], &holds[1]]).await
     };
     if ended.is_err() {
-        let _ = timeout(LAST_WORDS, swallow(inner)).await;
+        swallow(inner).await;
         reset(&*inner);
         reset(&*outer);
     }
@@ -105,9 +105,11 @@ pub(crate) async fn relay(inner: &mut TcpStream, outer: &mut TcpStream, copied: 
 }
 
 /// Takes what a program still sends, as long as it does: a reset before it has read the last words would keep it from them.
-async fn swallow(inner: &mut TcpStream) {
+pub(crate) async fn swallow(inner: &mut TcpStream) {
     let mut buffer = Buffer::take();
-    while let Ok(Ok(1..)) = timeout(A_MOMENT, inner.read(&mut buffer.0)).await {}
+    let _ =
+        timeout(LAST_WORDS, async { while let Ok(Ok(1..)) = timeout(A_MOMENT, inner.read(&mut buffer.0)).await {} })
+            .await;
 }
 
 /// Waits for both directions. If one fails, the other passes on what was sent before: a server that does not want the rest of a
@@ -138,7 +140,7 @@ where
     }
 }
 
-/// Lets a direction end, while it holds what it has not passed on; and whoever still sends see what he was told.
+/// Lets a direction end, while it holds what it has not passed on.
 async fn last_words(mut direction: Pin<&mut impl Future<Output = io::Result<()>>>, holds: &AtomicBool) {
     let passed_on = async {
         loop {
@@ -150,7 +152,7 @@ async fn last_words(mut direction: Pin<&mut impl Future<Output = io::Result<()>>
             }
         }
     };
-    let _ = tokio::join!(timeout(LAST_WORDS, passed_on), sleep(A_MOMENT));
+    let _ = timeout(LAST_WORDS, passed_on).await;
 }
 
 /// `holds` says whether something was read that is not written yet.

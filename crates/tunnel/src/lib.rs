@@ -16,7 +16,6 @@
 //! - An [`Authority`] signs its certificates. Whoever trusts it trusts it for `localhost`, names below it and loopback
 //!   addresses, and for nothing else.
 //! - A [`Guard`] lets through who shows a [`ConnectToken`].
-//! - [`wait_ready`] waits until a server in a sandbox answers.
 //!
 //! # On loopback, but not alone
 //! Every user of this machine reaches a port on 127.0.0.1, and so does every web page in a browser on it, with requests of
@@ -63,7 +62,6 @@ mod hint;
 mod leaf;
 mod listen;
 mod pass;
-mod ready;
 mod relay;
 mod side;
 mod store;
@@ -72,7 +70,6 @@ mod tunnel;
 pub use authority::{Authority, AuthorityError};
 pub use dial::{BoxStream, Dial, DialFn, Dialed, Stream, dial_fn};
 pub use guard::{ConnectToken, Guard, GuardError};
-pub use ready::{Attempt, NotReady, Probe, ReadyOptions, wait_ready};
 pub use tunnel::{TlsFace, Tunnel, TunnelError, TunnelOptions, TunnelStats};
 
 /// What others said, as long as is worth showing.

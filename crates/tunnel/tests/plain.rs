@@ -253,29 +253,6 @@ async fn a_dial_that_hangs_is_bounded() {
     assert!(tunnel.last_error().unwrap().contains("within 20ms"));
 }
 
-#[tokio::test]
-async fn readiness_is_a_connection_that_can_be_made() {
-    use computesdk_tunnel::{Probe, ReadyOptions, wait_ready};
-    let address = nobody().await;
-    let mut options = ReadyOptions::within(std::time::Duration::from_secs(20));
-    options.interval = std::time::Duration::from_millis(2);
-    let asked = AtomicUsize::new(0);
-    let tcp = Probe::tcp(dial_to(address));
-    let listener = std::sync::Mutex::new(None);
-    let probe = || {
-        if asked.fetch_add(1, Ordering::Relaxed) == 3 {
-            *listener.lock().unwrap() = Some(std::net::TcpListener::bind(address).unwrap());
-        }
-        tcp()
-    };
-    soon(wait_ready(probe, options.clone())).await.unwrap();
-    assert_eq!(asked.load(Ordering::Relaxed), 4);
-    options.deadline = std::time::Duration::from_millis(20);
-    drop(listener);
-    let error = soon(wait_ready(tcp, options)).await.unwrap_err();
-    assert!(error.to_string().contains("refused"), "{error}");
-}
-
 #[test]
 fn without_a_runtime_it_says_so() {
     let dial: Arc<dyn computesdk_tunnel::Dial> = Arc::new(dial_fn(std::future::pending));
