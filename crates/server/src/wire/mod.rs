@@ -27,6 +27,7 @@ mod router;
 mod secrets;
 mod status;
 mod stdio;
+mod unimplemented;
 mod usage;
 
 pub(crate) use control::Control;
