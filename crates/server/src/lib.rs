@@ -10,9 +10,10 @@
 #![allow(dead_code, reason = "rooms are filled one after the other")]
 
 mod auth;
-mod fault;
+pub mod fault;
 mod files;
-mod front;
+pub mod front;
+pub mod http;
 mod ids;
 mod image;
 mod live;
