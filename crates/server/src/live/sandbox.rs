@@ -3,7 +3,8 @@
 use super::exec::Exec;
 use super::output::Spool;
 use super::share::Shares;
-use crate::files::{HELPER, OldFiles, helper};
+use crate::files::helper::{self, HELPER};
+use crate::files::old::OldFiles;
 use crate::state::{EndRecord, SpecRecord};
 use computesdk_core::{EndCause, Error, ErrorKind, ExecOptions, ExitCause, ExitStatus, ProcessId, Result, Sandbox};
 use std::collections::{HashMap, VecDeque};

@@ -19,6 +19,8 @@ pub(crate) struct ImageRecord {
     pub(crate) workdir: Option<String>,
     pub(crate) cmd: Vec<String>,
     pub(crate) entrypoint: Vec<String>,
+    /// What shell forms are given to in layers above.
+    pub(crate) shell: Vec<String>,
     /// What the build said.
     pub(crate) log: Vec<String>,
     pub(crate) created_at: SystemTime,
@@ -35,8 +37,9 @@ impl ImageRecord {
             workdir: row.get(5)?,
             cmd: row.get::<_, Json<_>>(6)?.0,
             entrypoint: row.get::<_, Json<_>>(7)?.0,
-            log: row.get::<_, Json<_>>(8)?.0,
-            created_at: row.get::<_, At>(9)?.time(),
+            shell: row.get::<_, Json<_>>(8)?.0,
+            log: row.get::<_, Json<_>>(9)?.0,
+            created_at: row.get::<_, At>(10)?.time(),
         })
     }
 }
@@ -65,7 +68,7 @@ impl State {
                 return Ok(found);
             }
             let created_at = At::from(image.created_at);
-            db.prepare_cached("INSERT INTO images VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")?.execute(params![
+            db.prepare_cached("INSERT INTO images VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")?.execute(params![
                 image.id,
                 image.workspace,
                 image.digest,
@@ -74,6 +77,7 @@ impl State {
                 image.workdir,
                 Json(&image.cmd),
                 Json(&image.entrypoint),
+                Json(&image.shell),
                 Json(&image.log),
                 created_at,
             ])?;

@@ -80,6 +80,7 @@ CREATE TABLE images (
     workdir    TEXT,
     cmd        TEXT NOT NULL,
     entrypoint TEXT NOT NULL,
+    shell      TEXT NOT NULL,
     log        TEXT NOT NULL,
     created_at INTEGER NOT NULL,
     UNIQUE (workspace, digest)

@@ -35,6 +35,10 @@ pub(super) async fn app(
         check_name("environment_name", &request.environment_name)?;
     }
     let create = request.object_creation_type() == ObjectCreationType::CreateIfMissing;
+    if create {
+        // Whoever names an environment to a server of their own means to have it.
+        host.state.environment(call.workspace(), &request.environment_name, true).await?;
+    }
     let app = host.state.app(call.workspace(), &request.environment_name, &request.app_name, create).await?;
     let app = app.ok_or_else(|| Status::not_found(format!("no app is named {}", shown(&request.app_name))))?;
     Ok(AppGetOrCreateResponse { app_id: app.id.clone(), handle_metadata: Some(metadata(&app)) })
@@ -76,7 +80,7 @@ pub(super) async fn environment(
     if !request.deployment_name.is_empty() {
         check_name("environment_name", &request.deployment_name)?;
     }
-    // Also without being told to: whoever names an environment to a server of their own means to have it.
+    // Also without being told to, as above.
     let found = host.state.environment(call.workspace(), &request.deployment_name, true).await?;
     let found = found.ok_or_else(|| not_found("environment", &request.deployment_name))?;
     let settings = EnvironmentSettings { image_builder_version: IMAGE_BUILDER.into() };

@@ -14,8 +14,8 @@ pub(crate) struct Control(pub(crate) Arc<Host>);
 /// `method(Request) -> Response: function`; the streams name their type first.
 macro_rules! calls {
     (
-        $($method:ident($request:ty) -> $response:ty: $function:path;)*
-        streams: $($stream:ident = $streamed:ident($streamed_request:ty) -> $piece:ty: $streaming:path;)*
+        answers: { $($method:ident($request:ty) -> $response:ty: $function:path;)* }
+        streams: { $($stream:ident = $streamed:ident($streamed_request:ty) -> $piece:ty: $streaming:path;)* }
     ) => {
         #[tonic::async_trait]
         impl ModalClient for Control {
@@ -41,6 +41,7 @@ macro_rules! calls {
 }
 
 calls! {
+    answers: {
     client_hello(()) -> wire::ClientHelloResponse: identity::hello;
     auth_token_get(wire::AuthTokenGetRequest) -> wire::AuthTokenGetResponse: identity::auth_token;
     token_info_get(wire::TokenInfoGetRequest) -> wire::TokenInfoGetResponse: identity::token_info;
@@ -105,9 +106,11 @@ calls! {
     container_exec_wait(wire::ContainerExecWaitRequest) -> wire::ContainerExecWaitResponse: container::wait;
     container_filesystem_exec(wire::ContainerFilesystemExecRequest) -> wire::ContainerFilesystemExecResponse: container::files;
 
-    streams:
+    }
+    streams: {
     ImageJoinStreamingStream = image_join_streaming(wire::ImageJoinStreamingRequest) -> wire::ImageJoinStreamingResponse: images::join;
     SandboxGetLogsStream = sandbox_get_logs(wire::SandboxGetLogsRequest) -> wire::TaskLogsBatch: stdio::logs_v1;
     ContainerExecGetOutputStream = container_exec_get_output(wire::ContainerExecGetOutputRequest) -> wire::RuntimeOutputBatch: container::output;
     ContainerFilesystemExecGetOutputStream = container_filesystem_exec_get_output(wire::ContainerFilesystemExecGetOutputRequest) -> wire::FilesystemRuntimeOutputBatch: container::files_output;
+    }
 }

@@ -259,7 +259,7 @@ async fn start_main(
 async fn see_to_its_end(host: Arc<Host>, live: Arc<Live>) {
     let end = live.watch().await;
     tracing::info!(sandbox = live.id(), cause = %end.cause, "ended");
-    if let Err(error) = host.state.end_sandbox(live.id(), &end, SystemTime::now()).await {
+    if let Err(error) = host.state.end_sandbox(live.id(), end.clone(), SystemTime::now()).await {
         tracing::error!(sandbox = live.id(), %error, "its end cannot be remembered");
     }
     live.set_end(end);
@@ -275,7 +275,7 @@ pub(crate) async fn end_all(host: &Arc<Host>) {
                 let reason = format!("the server stopped, and the sandbox did not: {error}");
                 tracing::error!(sandbox = live.id(), %error, "it is not ended");
                 let end = EndRecord { cause: EndCause::HostLost { reason }, exit_code: 137 };
-                let _ = host.state.end_sandbox(live.id(), &end, SystemTime::now()).await;
+                let _ = host.state.end_sandbox(live.id(), end.clone(), SystemTime::now()).await;
                 return;
             }
             live.ended().await;

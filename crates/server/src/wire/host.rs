@@ -1,14 +1,15 @@
 //! What every call works on.
 
 use super::status::{not_found, refuse};
-use crate::auth::{Caller, Jwt};
+use super::images::Sight;
+use crate::auth::{Caller, Signer};
 use crate::live::output::Spool;
 use crate::live::sandbox::Live;
 use crate::live::table::{Quota, Table};
 use crate::state::{SandboxRecord, State};
 use computesdk_core::{Capabilities, Provider};
 use std::sync::Arc;
-use std::time::Duration;
+use tokio::sync::OnceCell;
 use tonic::{Request, Status};
 
 /// How a [`Host`] behaves.
@@ -18,8 +19,6 @@ pub(crate) struct HostOptions {
     pub(crate) router_url: String,
     pub(crate) quota: Quota,
     pub(crate) spool: Spool,
-    /// How long the token of a command router is good for.
-    pub(crate) router_token: Duration,
 }
 
 /// The provider, the state, and what is alive.
@@ -27,9 +26,11 @@ pub(crate) struct Host {
     pub(crate) provider: Arc<dyn Provider>,
     pub(crate) capabilities: Capabilities,
     pub(crate) state: State,
-    pub(crate) jwt: Jwt,
+    pub(crate) signer: Signer,
     pub(crate) table: Table,
     pub(crate) options: HostOptions,
+    /// What the provider's image has, once somebody wants to know.
+    pub(super) sight: OnceCell<Sight>,
 }
 
 /// Who calls, and under which key, so that the same call twice is carried out once.
@@ -44,8 +45,7 @@ impl Call {
     pub(crate) fn open<T>(request: Request<T>) -> Result<(Self, T), Status> {
         let key = request.metadata().get("x-idempotency-key").and_then(|key| key.to_str().ok());
         let key = key.filter(|key| !key.is_empty() && key.len() <= 256).map(str::to_owned);
-        let caller = request.extensions().get::<Caller>().cloned();
-        let caller = caller.ok_or_else(|| Status::unauthenticated("who calls is not known"))?;
+        let caller = Caller::of(request.extensions())?.clone();
         Ok((Self { caller, key }, request.into_inner()))
     }
 
@@ -81,6 +81,12 @@ impl Found {
 }
 
 impl Host {
+    pub(crate) fn new(provider: Arc<dyn Provider>, state: State, signer: Signer, options: HostOptions) -> Arc<Self> {
+        let capabilities = provider.capabilities();
+        let (table, sight) = (Table::default(), OnceCell::new());
+        Arc::new(Self { provider, capabilities, state, signer, table, options, sight })
+    }
+
     /// The sandbox with this id, if it is the caller's.
     pub(crate) async fn find(&self, workspace: &str, id: &str) -> Result<Found, Status> {
         if let Some(live) = self.table.get(workspace, id) {

@@ -2,7 +2,7 @@
 
 use super::host::{Call, Found, Host};
 use super::status::refuse;
-use crate::auth::RouterClaims;
+use crate::auth::{AuthClaims, RouterCaller, RouterClaims};
 use crate::live::sandbox::Live;
 use computesdk_modal_proto::client::{
     AuthTokenGetRequest, AuthTokenGetResponse, ClientHelloResponse, CommandRouterAccess,
@@ -22,7 +22,9 @@ pub(super) async fn auth_token(
     call: Call,
     _: AuthTokenGetRequest,
 ) -> Result<AuthTokenGetResponse, Status> {
-    Ok(AuthTokenGetResponse { token: host.jwt.auth_token(call.workspace(), &call.caller.token_id) })
+    let Call { caller, .. } = call;
+    let claims = AuthClaims { workspace: caller.workspace, token_id: caller.token_id };
+    Ok(AuthTokenGetResponse { token: host.signer.auth_token(claims) })
 }
 
 pub(super) async fn token_info(
@@ -54,7 +56,7 @@ pub(super) fn router_access(host: &Host, call: &Call, live: &Live) -> CommandRou
         sandbox_id: identity.id.clone(),
         task_id: identity.task_id.clone(),
     };
-    let jwt = host.jwt.router_token(&claims, host.options.router_token);
+    let jwt = host.signer.router_token(claims);
     CommandRouterAccess { jwt, url: host.router_url(&call.caller) }
 }
 
@@ -94,18 +96,18 @@ pub(super) async fn task_router_access(
 }
 
 /// Refuses a task that is not the one that the caller's token is for.
-pub(super) fn own_task(claims: &RouterClaims, task_id: &str) -> Result<(), Status> {
-    if claims.task_id == task_id { Ok(()) } else { Err(super::status::not_found("task", task_id)) }
+pub(super) fn own_task(caller: &RouterCaller, task_id: &str) -> Result<(), Status> {
+    if caller.task_id == task_id { Ok(()) } else { Err(super::status::not_found("task", task_id)) }
 }
 
 /// The sandbox that a router token is for.
-pub(super) fn routed(host: &Host, claims: &RouterClaims, task_id: &str) -> Result<Arc<Live>, Status> {
-    own_task(claims, task_id)?;
-    host.table.get(&claims.workspace, &claims.sandbox_id).ok_or_else(|| super::status::not_found("task", task_id))
+pub(super) fn routed(host: &Host, caller: &RouterCaller, task_id: &str) -> Result<Arc<Live>, Status> {
+    own_task(caller, task_id)?;
+    host.table.get(&caller.workspace, &caller.sandbox_id).ok_or_else(|| super::status::not_found("task", task_id))
 }
 
 /// The same, and running.
-pub(super) fn routed_running(host: &Host, claims: &RouterClaims, task_id: &str) -> Result<Arc<Live>, Status> {
-    let live = routed(host, claims, task_id)?;
+pub(super) fn routed_running(host: &Host, caller: &RouterCaller, task_id: &str) -> Result<Arc<Live>, Status> {
+    let live = routed(host, caller, task_id)?;
     if live.end().is_some() { Err(refuse(live.has_ended())) } else { Ok(live) }
 }

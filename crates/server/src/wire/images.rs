@@ -63,11 +63,18 @@ pub(super) async fn get_or_create(
     }
     let sight = host.sight().await?;
     let context = Context { files: !asked.context_files.is_empty(), mount: !asked.context_mount_id.is_empty() };
-    let has = |tool: &str| sight.tools.contains(tool);
-    let place =
-        Place { provider: host.provider.name(), python: sight.python.as_deref(), path: &sight.path, tools: &has };
     let base = base.map(config_of);
-    match image::build(base.as_ref(), &asked.dockerfile_commands, &asked.build_args, context, &place) {
+    let built = {
+        let has = |tool: &str| sight.tools.contains(tool);
+        let place = Place {
+            provider: host.provider.name(),
+            python: sight.python.as_deref(),
+            path: &sight.path,
+            tools: &has,
+        };
+        image::build(base.as_ref(), &asked.dockerfile_commands, &asked.build_args, context, &place)
+    };
+    match built {
         // As a build that failed: clients show its reason.
         Err(error) => Ok(answer(ids::fresh("im"), Some(GenericStatus::Failure), error.to_string())),
         Ok(config) => {

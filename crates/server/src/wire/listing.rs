@@ -47,7 +47,7 @@ pub(super) async fn set_name(
 ) -> Result<SandboxSetNameResponse, Status> {
     let live = host.running(call.workspace(), &request.sandbox_id).await?;
     definition::check_name(&request.name)?;
-    host.state.set_name(live.id(), &request.name).await?;
+    host.state.set_name(live.id(), Some(&request.name)).await?;
     Ok(SandboxSetNameResponse {})
 }
 

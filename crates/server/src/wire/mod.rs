@@ -31,5 +31,7 @@ mod unimplemented;
 mod usage;
 
 pub(crate) use control::Control;
+pub(crate) use create::end_all;
 pub(crate) use host::{Host, HostOptions};
 pub(crate) use router::Router;
+pub(crate) use unimplemented::sentence;

@@ -4,7 +4,7 @@ use super::definition;
 use super::host::{Call, Found, Host};
 use super::identity::{routed, routed_running};
 use super::status::{patience, refuse, result, seconds};
-use crate::auth::RouterClaims;
+use crate::auth::RouterCaller;
 use crate::live::sandbox::Live;
 use computesdk_core::{ExecOptions, HostPort, Stdio, Tunnel};
 use computesdk_modal_proto::client::{
@@ -63,7 +63,10 @@ async fn name(at: &HostPort) -> String {
     }
     let works = LOOKED_UP.get_or_init(|| async {
         let looked_up = tokio::net::lookup_host(("computesdk.localhost", at.port));
-        matches!(timeout(Duration::from_secs(2), looked_up).await, Ok(Ok(mut found)) if found.any(|a| a.ip().is_loopback()))
+        match timeout(Duration::from_secs(2), looked_up).await {
+            Ok(Ok(mut found)) => found.any(|address| address.ip().is_loopback()),
+            _ => false,
+        }
     });
     if *works.await { at.host.clone() } else { String::from("localhost") }
 }
@@ -159,7 +162,7 @@ pub(super) async fn wait_until_ready(
 
 pub(super) async fn routed_wait_until_ready(
     host: &Arc<Host>,
-    claims: RouterClaims,
+    claims: RouterCaller,
     request: SandboxWaitUntilReadyTcrRequest,
 ) -> Result<SandboxWaitUntilReadyTcrResponse, Status> {
     let live = routed(host, &claims, &request.task_id)?;
@@ -168,7 +171,7 @@ pub(super) async fn routed_wait_until_ready(
 
 pub(super) async fn set_network(
     host: &Arc<Host>,
-    claims: RouterClaims,
+    claims: RouterCaller,
     request: TaskSetNetworkAccessRequest,
 ) -> Result<TaskSetNetworkAccessResponse, Status> {
     let live = routed_running(host, &claims, &request.task_id)?;

@@ -7,7 +7,7 @@ use super::identity::{routed, routed_running};
 use super::reach;
 use super::status::{Exit, exit, not_found, refuse};
 use super::stdio::{self, Stream, follow, not_taken};
-use crate::auth::RouterClaims;
+use crate::auth::RouterCaller;
 use crate::live::exec::Exec;
 use computesdk_core::{ExecOptions, Stdio};
 use computesdk_modal_proto::router::{
@@ -30,19 +30,18 @@ use tonic::{Request, Response, Status, Streaming};
 #[derive(Clone)]
 pub(crate) struct Router(pub(crate) Arc<Host>);
 
-fn open<T>(request: Request<T>) -> Result<(RouterClaims, T), Status> {
-    let claims = request.extensions().get::<RouterClaims>().cloned();
-    Ok((claims.ok_or_else(|| Status::unauthenticated("who calls is not known"))?, request.into_inner()))
+fn open<T>(request: Request<T>) -> Result<(RouterCaller, T), Status> {
+    Ok((RouterCaller::of(request.extensions())?.clone(), request.into_inner()))
 }
 
 impl Router {
     /// An exec that a token may reach.
-    fn exec(&self, claims: &RouterClaims, task_id: &str, exec_id: &str) -> Result<Arc<Exec>, Status> {
+    fn exec(&self, claims: &RouterCaller, task_id: &str, exec_id: &str) -> Result<Arc<Exec>, Status> {
         routed(&self.0, claims, task_id)?.find_exec(exec_id).ok_or_else(|| not_found("exec", exec_id))
     }
 
     #[tracing::instrument(skip_all, name = "exec.start")]
-    async fn start(&self, claims: &RouterClaims, request: TaskExecStartRequest) -> Result<(), Status> {
+    async fn start(&self, claims: &RouterCaller, request: TaskExecStartRequest) -> Result<(), Status> {
         let live = routed(&self.0, claims, &request.task_id)?;
         if !request.container_id.is_empty() {
             return Err(Status::unimplemented("sidecars are not served here: a sandbox is one container"));
@@ -83,7 +82,7 @@ impl Router {
 
     async fn write_stream(
         &self,
-        claims: &RouterClaims,
+        claims: &RouterCaller,
         mut messages: Streaming<TaskExecStdinWriteStreamRequest>,
     ) -> Result<(), Status> {
         let Some(Payload::Start(start)) = messages.message().await?.and_then(|message| message.payload) else {

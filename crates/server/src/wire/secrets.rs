@@ -130,7 +130,7 @@ pub(super) async fn info(
 pub(super) async fn update(host: &Arc<Host>, call: Call, request: SecretUpdateRequest) -> Result<(), Status> {
     let changes =
         request.updates.into_iter().map(|update| (update.key, update.value.map(SecretString::from))).collect();
-    if host.state.update_secret(call.workspace(), &request.secret_id, changes).await? {
+    if host.state.update_secret(call.workspace(), &request.secret_id, changes).await?.is_some() {
         Ok(())
     } else {
         Err(not_found("secret", &request.secret_id))

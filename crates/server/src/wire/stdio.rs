@@ -3,7 +3,7 @@
 use super::host::{Call, Found, Host};
 use super::identity::{routed, routed_running};
 use super::status::{patience, seconds};
-use crate::auth::RouterClaims;
+use crate::auth::RouterCaller;
 use crate::live::input::WriteError;
 use crate::live::output::{Output, ReadError};
 use crate::live::sandbox::Live;
@@ -73,7 +73,7 @@ fn main_output(live: &Live, is_stderr: bool) -> Option<Arc<Output>> {
 /// V2: bytes by offset. What was dropped is passed over, and the answer says where it goes on.
 pub(super) async fn read_v2(
     host: &Arc<Host>,
-    claims: RouterClaims,
+    claims: RouterCaller,
     request: SandboxStdioReadV2Request,
 ) -> Result<Stream<SandboxStdioReadV2Response>, Status> {
     let live = routed(host, &claims, &request.task_id)?;
@@ -93,7 +93,7 @@ pub(super) async fn read_v2(
 
 pub(super) async fn write_v2(
     host: &Arc<Host>,
-    claims: RouterClaims,
+    claims: RouterCaller,
     request: SandboxStdinWriteV2Request,
 ) -> Result<SandboxStdinWriteV2Response, Status> {
     let live = routed(host, &claims, &request.task_id)?;
