@@ -29,6 +29,7 @@ pub mod tls;
 mod wire;
 
 pub use accept::serve;
+pub(crate) use names::is_grpc;
 
 use rustls::ServerConfig;
 use std::net::SocketAddr;
