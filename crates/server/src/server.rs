@@ -61,7 +61,10 @@ pub struct Server {
 
 impl std::fmt::Debug for Server {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Server").field("provider", &self.provider).field("options", &self.options).finish_non_exhaustive()
+        f.debug_struct("Server")
+            .field("provider", &self.provider)
+            .field("options", &self.options)
+            .finish_non_exhaustive()
     }
 }
 
@@ -140,9 +143,7 @@ impl Server {
         let admin = routes(Admin { faults: self.faults, check });
         let service = tower::service_fn(move |request: Request<Body>| {
             let (grpc, admin) = (grpc.clone(), admin.clone());
-            async move {
-                if front::is_grpc(&request) { grpc.oneshot(request).await } else { admin.oneshot(request).await }
-            }
+            async move { if front::is_grpc(&request) { grpc.oneshot(request).await } else { admin.oneshot(request).await } }
         });
 
         let report = front::serve(listener, service, self.options.front, stop).await;

@@ -1,7 +1,7 @@
 //! What every call works on.
 
-use super::status::{not_found, refuse};
 use super::images::Sight;
+use super::status::{not_found, refuse};
 use crate::auth::{Caller, Signer};
 use crate::live::output::Spool;
 use crate::live::sandbox::Live;
