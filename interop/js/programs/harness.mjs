@@ -55,11 +55,18 @@ function short(value) {
   return text.length <= 200 ? text : `${text.slice(0, 200)}… (${text.length} characters)`;
 }
 
+/** As text, with the keys of objects in order. */
+function sorted(value) {
+  const inOrder = (_, part) =>
+    part && typeof part === "object" && !Array.isArray(part) ? Object.fromEntries(Object.entries(part).sort()) : part;
+  return JSON.stringify(value, inOrder);
+}
+
 export function same(actual, expected, what = "value") {
   const equal =
     actual instanceof Uint8Array && expected instanceof Uint8Array
       ? Buffer.compare(actual, expected) === 0
-      : JSON.stringify(actual) === JSON.stringify(expected);
+      : sorted(actual) === sorted(expected);
   if (!equal) throw new Mismatch(`${what} is ${short(actual)}, expected ${short(expected)}`);
 }
 

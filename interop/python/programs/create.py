@@ -79,7 +79,7 @@ def _():
 
 @check("image.entrypoint")
 def _():
-    image = modal.Image.debian_slim().entrypoint(["/bin/sh", "-c", 'echo "entry: $*"', "sh"])
+    image = modal.Image.debian_slim().entrypoint(["/bin/sh", "-c", "echo entry: $*", "sh"])
     sandbox = create("one", "two", image=image)
     same(sandbox.stdout.read(), "entry: one two\n")
     same(create("echo", "none", image=modal.Image.debian_slim().entrypoint([])).stdout.read(), "none\n")
@@ -110,9 +110,10 @@ def _built(image, *command, **options):
     try:
         return run(*command, sandbox=create(image=image, **options))
     except (modal.exception.RemoteError, modal.exception.InvalidError) as error:
-        # A refused line arrives as a failed build.
-        if "not" in str(error):
-            raise modal.exception.UnimplementedError(str(error)) from error
+        # A refused line arrives as a failed build, with the client's words before the server's.
+        _, found, sentence = str(error).partition("failed with the exception:")
+        if found and "this server does not" in sentence:
+            raise modal.exception.UnimplementedError(sentence.strip()) from error
         raise
 
 

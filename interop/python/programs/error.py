@@ -14,29 +14,25 @@ def _settings():
 @check("error.wrong_token")
 def _():
     token_id, token_secret = _settings()
-    for wrong in ((token_id, "as-wrong"), ("ak-wrong", token_secret), ("", "")):
+    for wrong in ((token_id, "as-wrong"), ("ak-wrong", token_secret), ("x", "x")):
         with raises(modal.exception.AuthError):
-            with _client(*wrong) as client:
-                modal.App.lookup(unique("interop"), create_if_missing=True, client=client)
+            modal.App.lookup(unique("interop"), create_if_missing=True, client=_client(*wrong))
 
 
 @check("error.wrong_token_sandbox")
 def _():
     sandbox = create()
     token_id, _ = _settings()
-    with _client(token_id, "as-wrong") as client:
-        with raises(modal.exception.AuthError):
-            modal.Sandbox.from_id(sandbox.object_id, client=client)
+    with raises(modal.exception.AuthError):
+        modal.Sandbox.from_id(sandbox.object_id, client=_client(token_id, "as-wrong"))
 
 
 @check("error.hello")
 def _():
     token_id, token_secret = _settings()
-    with _client(token_id, token_secret) as client:
-        client.hello()
+    _client(token_id, token_secret).hello()
     with raises(modal.exception.AuthError):
-        with _client(token_id, "as-wrong") as client:
-            client.hello()
+        _client(token_id, "as-wrong").hello()
 
 
 @check("error.unknown_environment")
@@ -47,8 +43,12 @@ def _():
 
 @check("error.unknown_app")
 def _():
-    with raises(modal.exception.NotFoundError):
-        list(modal.Sandbox.list(app_id="ap-0000000000000000000000"))
+    # "Not found", or an empty list: what is there of others is not told.
+    create()
+    try:
+        same(list(modal.Sandbox.list(app_id="ap-0000000000000000000000")), [])
+    except modal.exception.NotFoundError:
+        pass
 
 
 @check("error.unknown_sandbox")

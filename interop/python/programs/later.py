@@ -3,7 +3,7 @@ becomes a check of it; until then the server's sentence is what users get."""
 
 import warnings
 
-from harness import Absent, V2, app, check, create, holds, main, modal, needs, run, same, unique
+from harness import Absent, app, check, create, holds, main, modal, needs, run, same, unique
 
 warnings.simplefilter("ignore")
 
@@ -116,10 +116,8 @@ def _():
 
 @check("other.persistent")
 def _():
-    if "_experimental_persistent" not in modal.Sandbox.create.__doc__ and not V2:
-        raise Absent("no _experimental_persistent")
     try:
-        create(_experimental_persistent=True)
+        create(timeout=None, _experimental_persistent=True)
     except TypeError as error:
         raise Absent(str(error)) from error
 
@@ -159,6 +157,8 @@ def _():
 
 @check("other.outbound_policy")
 def _():
+    import modal.experimental
+
     needs(modal.experimental, "OutboundPolicy")
     raise Absent("needs hosts outside of this machine")
 

@@ -132,12 +132,10 @@ def _():
 def _():
     # Another connection, as another process would have.
     sandbox = create()
-    with modal.Client.from_credentials(
-        modal.config.config.get("token_id"), modal.config.config.get("token_secret")
-    ) as client:
-        again = modal.Sandbox.from_id(sandbox.object_id, client=client)
-        process = again.exec("echo", "second")
-        same(process.stdout.read(), "second\n")
+    settings = modal.config.config
+    client = modal.Client.from_credentials(settings.get("token_id"), settings.get("token_secret"))
+    again = modal.Sandbox.from_id(sandbox.object_id, client=client)
+    same(run("echo", "second", sandbox=again), "second\n")
 
 
 @check("life.asyncio")

@@ -82,7 +82,10 @@ fn install_node(folder: &Path, pins: &[PathBuf]) -> Result<(), String> {
         let name = pin.file_name().unwrap_or_default();
         fs::copy(pin, folder.join(name)).map_err(|error| format!("{}: {error}", pin.display()))?;
     }
-    step("npm", Command::new("npm").args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]).current_dir(folder))
+    // Not `ci`: it wants optional packages of other platforms in the lock file, which not every registry has. Without
+    // them the clients use their own JavaScript.
+    let arguments = ["install", "--no-save", "--omit=optional", "--ignore-scripts", "--no-audit", "--no-fund"];
+    step("npm", Command::new("npm").args(arguments).current_dir(folder))
 }
 
 /// Runs one step of an installation. Nothing of ours is in its environment, so it reaches the registries as the user does.

@@ -47,6 +47,15 @@ export function keep(sandbox) {
   return sandbox;
 }
 
+/** A sandbox by its id. Later versions ask the server only when the handle is used. */
+export async function byId(id, from = client) {
+  const sandbox = await from.sandboxes.fromId(id);
+  await sandbox.poll();
+  return sandbox;
+}
+
+export const notFound = (error) => error instanceof modal.NotFoundError || error?.code === harness.NOT_FOUND;
+
 /** A sandbox that is terminated when the program ends. */
 export async function create({ image: from = image(), app: inApp, ...options } = {}) {
   const service = client.sandboxes;

@@ -1,7 +1,7 @@
 // How sandboxes live and end, their main command's stdio, how they are found again, names, tags and lists.
 
 import {
-  Absent, V2, app, appName, check, client, create, eventually, holds, keep, main, modal, needs, rejects, run, same, since,
+  Absent, byId, notFound, V2, app, appName, check, client, create, eventually, holds, keep, main, modal, needs, rejects, run, same, since,
   sleep, unique,
 } from "./common.mjs";
 
@@ -75,7 +75,7 @@ check("life.from_id_ended", async () => {
 
 check("life.from_id_missing", async () => {
   const missing = V2 ? "sb-01K5ZZZZZZZZZZZZZZZZZZZZZZ" : "sb-0123456789abcdefghijkl";
-  await rejects(() => client.sandboxes.fromId(missing), modal.NotFoundError);
+  await rejects(() => byId(missing), notFound);
 });
 
 check("life.detach", async () => {
