@@ -19,6 +19,7 @@ pub(crate) enum Family {
 
 impl Family {
     /// The family that an id has the shape of.
+    #[cfg(test)]
     pub(crate) fn of(sandbox_id: &str) -> Option<Self> {
         let rest = sandbox_id.strip_prefix("sb-")?;
         match rest.len() {

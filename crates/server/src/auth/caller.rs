@@ -57,7 +57,7 @@ impl RouterCaller {
 
 /// The kind of client and its version.
 pub(super) fn client(headers: &HeaderMap) -> (ClientKind, Option<String>) {
-    let kind = match headers.get("x-modal-client-type").map(|value| value.as_bytes()) {
+    let kind = match headers.get("x-modal-client-type").map(http::HeaderValue::as_bytes) {
         Some(b"1") => ClientKind::Python,
         Some(b"8") => ClientKind::Js,
         Some(b"7" | b"9") => ClientKind::Go,

@@ -61,6 +61,7 @@ impl Live {
         main: Option<Arc<Exec>>,
         main_is_ours: bool,
         spool: Spool,
+        directory: String,
     ) -> Arc<Self> {
         Arc::new(Self {
             identity,
@@ -69,7 +70,7 @@ impl Live {
             main_is_ours,
             spool,
             execs: Mutex::default(),
-            old_files: OldFiles::new(sandbox.files()),
+            old_files: OldFiles::new(sandbox.files()).in_directory(directory),
             shares: Shares::new(Arc::clone(&sandbox)),
             sandbox,
             ready: watch::Sender::new(None),
@@ -132,11 +133,6 @@ impl Live {
             is_first
         });
         self.shares.close();
-    }
-
-    /// When it became ready, if it has.
-    pub(crate) fn ready_at(&self) -> Option<SystemTime> {
-        *self.ready.borrow()
     }
 
     pub(crate) fn set_ready(&self, at: SystemTime) {

@@ -196,6 +196,8 @@ async fn make(host: &Arc<Host>, caller: &Caller, family: Family, asked: Asked) -
     // With a terminal the main process is an exec of ours: providers have no other way to it.
     let ours = pty.and_then(|size| options.command.take().map(|argv| (argv, size)));
     host.capabilities.check(&options).map_err(refuse)?;
+    // Where programs start that are told nothing.
+    let directory = options.cwd.clone().unwrap_or_else(|| String::from("/root"));
 
     // First its place in the state, which also takes its name: a server that dies now leaves a record to be told as lost.
     record.created_at = host.state.insert_sandbox(&record).await?;
@@ -227,7 +229,8 @@ async fn make(host: &Arc<Host>, caller: &Caller, family: Family, asked: Asked) -
         token_id: caller.token_id.clone(),
         created_at: record.created_at,
     };
-    let live = Live::new(identity, record.spec, sandbox, main, main_is_ours, host.options.spool.clone());
+    let spool = host.options.spool.clone();
+    let live = Live::new(identity, record.spec, sandbox, main, main_is_ours, spool, directory);
     host.table.insert(Arc::clone(&live));
     tracing::info!(sandbox = live.id(), app = live.identity().app_id, "created");
     tokio::spawn(see_to_its_end(Arc::clone(host), Arc::clone(&live)));

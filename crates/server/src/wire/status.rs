@@ -41,7 +41,8 @@ pub(crate) fn of_error(error: &Error) -> Status {
     Status::new(code, text)
 }
 
-/// `?` on an error of the provider's.
+/// For `map_err`.
+#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` hands over")]
 pub(crate) fn refuse(error: Error) -> Status {
     of_error(&error)
 }
