@@ -31,13 +31,16 @@ pub(super) fn open(place: &Place, keys: &Keys, key_path: &Path) -> Result<Connec
         make(place, keys, &path)?;
     }
     for file in beside(&path, &["", "-wal", "-shm"]) {
-        match fs::set_permissions(&file, fs::Permissions::from_mode(0o600)) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io_at(&file)(error)),
-            _ => {}
-        }
+        close_to_others(&file).map_err(io_at(&file))?;
     }
+    let length = length(&path).map_err(io_at(&path))?;
     let mut db = connect(&path).map_err(|error| error.at(&path))?;
-    check(&db, &path).and_then(|()| migrate(&mut db)).map_err(|error| error.at(&path))?;
+    let prepare = |db: &mut Connection| {
+        check(db, &path, length)?;
+        log_ahead(db)?;
+        migrate(db)
+    };
+    prepare(&mut db).map_err(|error| error.at(&path))?;
     let sealed = db.query_row("SELECT value FROM meta WHERE key = 'key check'", [], |row| row.get::<_, Vec<u8>>(0));
     let sealed = sealed.map_err(|error| StateError::from(error).at(&path))?;
     if keys.open_sealed(&KEY_CONTEXT, &sealed).is_none() {
@@ -56,6 +59,7 @@ fn make(place: &Place, keys: &Keys, path: &Path) -> Result<(), StateError> {
     create(&fresh).map_err(io_at(&fresh))?;
     let fill = || -> Result<(), StateError> {
         let mut db = connect(&fresh)?;
+        log_ahead(&db)?;
         migrate(&mut db)?;
         db.execute("INSERT INTO meta VALUES ('key check', ?)", [keys.seal(&KEY_CONTEXT, KEY_CHECK)])?;
         db.pragma_update(None, "application_id", APPLICATION)?;
@@ -68,6 +72,16 @@ fn make(place: &Place, keys: &Keys, path: &Path) -> Result<(), StateError> {
     place.sync()
 }
 
+/// Only takes rights away: a file that its user may not read stays so.
+fn close_to_others(file: &Path) -> std::io::Result<()> {
+    let mode = match fs::metadata(file) {
+        Ok(metadata) => metadata.permissions().mode(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    if mode & 0o077 == 0 { Ok(()) } else { fs::set_permissions(file, fs::Permissions::from_mode(mode & 0o700)) }
+}
+
 fn connect(path: &Path) -> Result<Connection, StateError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let db = Connection::open_with_flags(path, flags)?;
@@ -75,13 +89,27 @@ fn connect(path: &Path) -> Result<Connection, StateError> {
     db.set_prepared_statement_cache_capacity(64);
     db.pragma_update(None, "trusted_schema", false)?;
     db.pragma_update(None, "temp_store", "MEMORY")?;
-    db.pragma_update(None, "journal_mode", "WAL")?;
     db.pragma_update(None, "synchronous", "NORMAL")?;
     db.pragma_update(None, "foreign_keys", true)?;
     Ok(db)
 }
 
-fn check(db: &Connection, path: &Path) -> Result<(), StateError> {
+/// Writes into the file: only once it is known to be ours.
+fn log_ahead(db: &Connection) -> Result<(), StateError> {
+    Ok(db.pragma_update(None, "journal_mode", "WAL")?)
+}
+
+/// How long the file is, where all of the database is in it: where a log goes with it, it may have any length.
+fn length(path: &Path) -> std::io::Result<Option<u64>> {
+    for log in beside(path, &["-wal"]) {
+        if fs::metadata(log).is_ok_and(|log| log.len() > 0) {
+            return Ok(None);
+        }
+    }
+    fs::metadata(path).map(|file| Some(file.len()))
+}
+
+fn check(db: &Connection, path: &Path, length: Option<u64>) -> Result<(), StateError> {
     let damaged = |problem: String| StateError::Damaged { path: path.to_owned(), problem };
     let application: i64 = db.pragma_query_value(None, "application_id", |row| row.get(0))?;
     if application != APPLICATION {
@@ -93,6 +121,11 @@ fn check(db: &Connection, path: &Path) -> Result<(), StateError> {
     }
     if found < 1 {
         return Err(damaged("it has no version".to_owned()));
+    }
+    let page: u64 = db.pragma_query_value(None, "page_size", |row| row.get(0))?;
+    // SQLite reads zeroes for what is missing of the last page.
+    if length.is_some_and(|length| !length.is_multiple_of(page.max(1))) {
+        return Err(damaged("its end is missing".to_owned()));
     }
     let verdict: String = db.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
     if verdict != "ok" {

@@ -5,6 +5,8 @@
 
 mod query;
 mod record;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use query::SandboxQuery;
 pub(crate) use record::{EndRecord, PortRecord, ProbeRecord, SandboxRecord, SpecRecord};

@@ -1,6 +1,9 @@
 //! Secrets: sets of environment variables. Named ones are on disk, their values sealed with the key file, each for its own
 //! place: one row's values cannot be put into another row. The rest is in memory alone.
 
+#[cfg(test)]
+mod tests;
+
 use super::column::{At, Json};
 use super::environments::{self, named};
 use super::keys::Keys;
