@@ -33,6 +33,8 @@ pub(super) fn open(place: &Place, keys: &Keys, key_path: &Path) -> Result<Connec
     for file in beside(&path, &["", "-wal", "-shm"]) {
         close_to_others(&file).map_err(io_at(&file))?;
     }
+    // The system says better than SQLite why it cannot be opened.
+    fs::OpenOptions::new().read(true).write(true).open(&path).map_err(io_at(&path))?;
     let length = length(&path).map_err(io_at(&path))?;
     let mut db = connect(&path).map_err(|error| error.at(&path))?;
     let prepare = |db: &mut Connection| {
@@ -58,12 +60,11 @@ fn make(place: &Place, keys: &Keys, path: &Path) -> Result<(), StateError> {
     }
     create(&fresh).map_err(io_at(&fresh))?;
     let fill = || -> Result<(), StateError> {
+        // Without a log: were there no room to put it into the file, closing would not tell.
         let mut db = connect(&fresh)?;
-        log_ahead(&db)?;
         migrate(&mut db)?;
         db.execute("INSERT INTO meta VALUES ('key check', ?)", [keys.seal(&KEY_CONTEXT, KEY_CHECK)])?;
         db.pragma_update(None, "application_id", APPLICATION)?;
-        // The log goes into the file, and with it all that was written.
         db.close().map_err(|(_, error)| StateError::from(error))
     };
     fill().map_err(|error| error.at(path))?;
@@ -86,6 +87,9 @@ fn connect(path: &Path) -> Result<Connection, StateError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let db = Connection::open_with_flags(path, flags)?;
     db.busy_timeout(BUSY)?;
+    // Nobody else has the folder: SQLite needs no memory to share then, which would be one more file, and on a full disk
+    // one more way to fail.
+    db.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
     db.set_prepared_statement_cache_capacity(64);
     db.pragma_update(None, "trusted_schema", false)?;
     db.pragma_update(None, "temp_store", "MEMORY")?;

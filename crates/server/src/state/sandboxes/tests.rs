@@ -183,7 +183,7 @@ async fn what_ran_when_the_server_died_is_lost_and_told_so() {
     scratch.state.end_sandbox(&ended.id, end(3), SystemTime::now()).await.unwrap();
     let scratch = scratch.restart().await;
     let left: Vec<String> = scratch.state.unfinished().await.unwrap().into_iter().map(|record| record.id).collect();
-    assert_eq!(left, [ran.id.clone()]);
+    assert_eq!(left, std::slice::from_ref(&ran.id));
     assert_eq!(scratch.state.mark_lost("the server was killed").await.unwrap(), left);
     assert!(scratch.state.mark_lost("again").await.unwrap().is_empty());
     let record = scratch.state.sandbox("team", &ran.id).await.unwrap().unwrap();
