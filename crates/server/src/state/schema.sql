@@ -42,12 +42,13 @@ CREATE TABLE sandboxes (
     app_id      TEXT NOT NULL,
     name        TEXT,
     tags        TEXT NOT NULL,
-    created_at  INTEGER NOT NULL UNIQUE,
+    created_at  INTEGER NOT NULL,
     ready_at    INTEGER,
     ended_at    INTEGER,
     "end"       TEXT,
     provider_id TEXT,
-    spec        TEXT NOT NULL
+    spec        TEXT NOT NULL,
+    UNIQUE (workspace, created_at)
 ) STRICT;
 CREATE UNIQUE INDEX sandboxes_running_name ON sandboxes (workspace, environment, app_id, name)
     WHERE name IS NOT NULL AND ended_at IS NULL;
@@ -61,12 +62,12 @@ CREATE TABLE secrets (
     app_id       TEXT,
     keys         TEXT NOT NULL,
     sealed       BLOB NOT NULL,
-    created_at   INTEGER NOT NULL UNIQUE,
+    created_at   INTEGER NOT NULL,
     last_used_at INTEGER,
     UNIQUE (workspace, environment, name),
+    UNIQUE (workspace, environment, created_at),
     FOREIGN KEY (workspace, environment) REFERENCES environments (workspace, name) ON DELETE CASCADE
 ) STRICT;
-CREATE INDEX secrets_listed ON secrets (workspace, environment, created_at);
 
 CREATE TABLE images (
     id         TEXT PRIMARY KEY,

@@ -7,7 +7,7 @@ use super::column::At;
 use super::{State, StateError};
 use crate::ids::fresh;
 use ring::digest::{SHA256, digest};
-use rusqlite::{OptionalExtension as _, Transaction, params};
+use rusqlite::{Transaction, params};
 use secrecy::SecretString;
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
@@ -146,12 +146,7 @@ impl State {
     pub(crate) async fn revoke_token(&self, id: &str) -> Result<bool, StateError> {
         self.inner.tokens.remove(id);
         let id = id.to_owned();
-        self.write(move |_, db| {
-            let gone = db.prepare_cached("DELETE FROM tokens WHERE id = ? RETURNING id")?;
-            let mut gone = gone;
-            Ok(gone.query_row([id], |_| Ok(())).optional()?.is_some())
-        })
-        .await
+        self.write(move |_, db| Ok(db.prepare_cached("DELETE FROM tokens WHERE id = ?")?.execute([id])? > 0)).await
     }
 
     /// The tokens of a workspace, newest first.

@@ -141,8 +141,9 @@ fn replace(db: &Transaction<'_>, keys: &Keys, workspace: &str, id: &str, values:
 
 fn insert(db: &Transaction<'_>, keys: &Keys, record: &SecretRecord, values: &Values) -> Result<(), StateError> {
     let mut created_at = At::from(record.created_at);
-    let mut same = db.prepare_cached("SELECT 1 FROM secrets WHERE created_at = ?")?;
-    while same.exists([created_at])? {
+    let mut same =
+        db.prepare_cached("SELECT 1 FROM secrets WHERE workspace = ? AND environment = ? AND created_at = ?")?;
+    while same.exists(params![record.workspace, record.environment, created_at])? {
         created_at.0 += 1;
     }
     db.prepare_cached("INSERT INTO secrets VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL)")?.execute(params![
