@@ -25,6 +25,8 @@ mod images;
 mod keys;
 mod place;
 mod sandboxes;
+#[cfg(test)]
+pub(crate) mod scratch;
 mod secrets;
 mod short_lived;
 mod status;
