@@ -226,7 +226,9 @@ impl Live {
         if let Some(main) = &self.main {
             // Its last words belong to it, and a main process that was killed with its sandbox has no code of its own.
             let _ = tokio::time::timeout(LAST_OUTPUT, main.drained()).await;
-            if let (Some(status), false) = (main.status(), matches!(cause, EndCause::TimedOut | EndCause::Terminated)) {
+            if let (Some(status), false) =
+                (main.status(), matches!(cause, EndCause::TimedOut | EndCause::IdleTimedOut | EndCause::Terminated))
+            {
                 exit_code = status.code();
             }
         }
@@ -255,7 +257,7 @@ impl Live {
 pub(crate) fn code_of(cause: &EndCause) -> i32 {
     match cause {
         EndCause::Exited { code } => *code,
-        EndCause::TimedOut => 124,
+        EndCause::TimedOut | EndCause::IdleTimedOut => 124,
         _ => 128 + 9,
     }
 }

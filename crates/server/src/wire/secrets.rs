@@ -1,8 +1,8 @@
 //! Secrets: by name, or for one use.
 
 use super::host::{Call, Host};
-use super::status::{not_found, seconds, shown, time};
-use crate::state::{SecretMode, SecretRecord, SecretWrite};
+use super::status::{not_found, seconds, shown};
+use crate::state::{SecretMode, SecretRecord, SecretWrite, from_seconds};
 use computesdk_modal_proto::client::{
     ObjectCreationType, SecretDeleteRequest, SecretGetInfoRequest, SecretGetInfoResponse, SecretGetOrCreateRequest,
     SecretGetOrCreateResponse, SecretListItem, SecretListRequest, SecretListResponse, SecretMetadata,
@@ -102,7 +102,7 @@ pub(super) async fn list(
     request: SecretListRequest,
 ) -> Result<SecretListResponse, Status> {
     let page = request.pagination.unwrap_or_default();
-    let before = (page.created_before > 0.0).then(|| time(page.created_before));
+    let before = Some(page.created_before).filter(|at| *at > 0.0).and_then(from_seconds);
     let limit = usize::try_from(page.max_objects).ok().filter(|most| *most > 0).map_or(PAGE, |most| most.min(PAGE));
     let found = host.state.secrets(call.workspace(), &request.environment_name, before, limit).await?;
     let item = |record: SecretRecord| SecretListItem {

@@ -142,6 +142,7 @@ impl State {
     }
 
     /// All that have not ended, of every workspace, oldest first.
+    #[cfg(test)]
     pub(crate) async fn unfinished(&self) -> Result<Vec<SandboxRecord>, StateError> {
         self.read(|_, db| {
             let mut rows = db.prepare_cached("SELECT * FROM sandboxes WHERE ended_at IS NULL ORDER BY created_at")?;
