@@ -81,9 +81,9 @@ pub struct CreateOptions {
     /// [`Duration::MAX`] asks for no limit.
     pub timeout: Option<Duration>,
     /// Ends the sandbox when nothing used it for so long, with [`EndCause::IdleTimedOut`](crate::EndCause::IdleTimedOut).
-    /// It is used while a process runs that `exec` started, which the main process is not; while a connection over `connect`
-    /// or one of its tunnels is open; and by writing to a process's input, its files, and whatever else it is asked for
-    /// itself, after which the time begins again. Default: none. One that is longer than `timeout` is never reached.
+    /// It is used while a process runs that `exec` started, which the main process is not, and while a connection over
+    /// `connect` or one of its tunnels is open. Writing to a process's input, and asking for its files, begin the time again;
+    /// looking at it does not. Default: none. One that is longer than `timeout` is never reached.
     pub idle_timeout: Option<Duration>,
     /// Connect to this sandbox instead of making one.
     pub sandbox_id: Option<SandboxId>,
