@@ -38,7 +38,12 @@ pub(super) async fn get_or_create(
                 values,
                 mode,
             };
-            Some(host.state.put_secret(call.workspace(), &request.environment_name, write).await?)
+            let environment = request.environment_name.clone();
+            if mode == SecretMode::FailIfExists {
+                Some(create_once(host, &call, environment, write).await?)
+            } else {
+                Some(host.state.put_secret(call.workspace(), &environment, write).await?)
+            }
         }
     };
     let record =
@@ -50,6 +55,20 @@ pub(super) async fn get_or_create(
         return Err(Status::failed_precondition(format!("Secret is missing key(s): {}", missing.join(", "))));
     }
     Ok(SecretGetOrCreateResponse { secret_id: record.id.clone(), metadata: Some(metadata(&record)) })
+}
+
+/// A client that did not get the answer asks again, and is not told that its own secret is in the way.
+async fn create_once(
+    host: &Arc<Host>,
+    call: &Call,
+    environment: String,
+    write: SecretWrite,
+) -> Result<SecretRecord, Status> {
+    let (state, workspace) = (host.state.clone(), call.workspace().to_owned());
+    let work = async move { Ok(state.put_secret(&workspace, &environment, write).await?.id.into_bytes()) };
+    let id = host.once(call, "SecretGetOrCreate", work).await?;
+    let id = String::from_utf8_lossy(&id);
+    host.state.secret(call.workspace(), &id).await?.ok_or_else(|| not_found("secret", &id))
 }
 
 /// How it is made; `None` is for one that must be there.
