@@ -122,6 +122,7 @@ mod tests {
             env: [("A".to_owned(), "1".to_owned())].into(),
             workdir: Some("/srv".to_owned()),
             cmd: vec!["sleep".to_owned(), "1".to_owned()],
+            shell: Vec::new(),
             entrypoint: Vec::new(),
             log: vec!["the host's python3 is used".to_owned()],
             created_at: SystemTime::now(),
