@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 use tokio::sync::{OnceCell, watch};
 use tonic::Status;
+use tracing::Instrument as _;
 
 /// So many execs of a sandbox are remembered; of more, those that ended first are forgotten.
 const REMEMBERED: usize = 4096;
@@ -195,16 +196,16 @@ impl Live {
             // In a task of its own: a client that goes away in the middle leaves no process that nobody knows.
             let live = Arc::clone(self);
             let process_id = ProcessId::new(id);
-            let start = tokio::spawn(async move {
+            let start = async move {
                 let process = if options.argv.first().is_some_and(|program| program == HELPER) {
                     live.help(process_id, &options)
                 } else {
                     options.id = Some(process_id);
-                    live.sandbox.exec(options).await?
+                    live.sandbox.exec(options).instrument(tracing::info_span!("provider.exec")).await?
                 };
                 Ok(Exec::take_over(process, &live.spool))
-            });
-            start.await.map_err(|error| {
+            };
+            tokio::spawn(start.in_current_span()).await.map_err(|error| {
                 Error::new(ErrorKind::Unexpected, "sandbox.exec", "the process was not started").with_source(error)
             })?
         });
