@@ -4,6 +4,7 @@
 // one line on standard output, in the form that `interop/README.md` describes.
 
 import net from "node:net";
+import tls from "node:tls";
 import { randomBytes } from "node:crypto";
 
 function refuseUnlessLoopback() {
@@ -38,6 +39,16 @@ export class Mismatch extends Error {}
 /** Registers a check of the feature with this name. */
 export function check(feature, run) {
   checks.push([feature, run]);
+}
+
+/** Registers a feature that no version of this client offers. */
+export function lacks(feature, why) {
+  checks.push([
+    feature,
+    async () => {
+      throw new Absent(why);
+    },
+  ]);
 }
 
 /** Runs when the program ends, whatever happened. */
@@ -128,6 +139,30 @@ export async function fetchEventually(url, headers = {}) {
     } catch {
       return undefined;
     }
+  });
+}
+
+/** What comes back for a few bytes over TCP; undefined if nothing does. */
+export function dialogue(host, port, text) {
+  return new Promise((resolve) => {
+    const socket = net.connect({ host, port, timeout: PATIENCE }, () => socket.write(text));
+    const done = (value) => {
+      socket.destroy();
+      resolve(value);
+    };
+    socket.on("data", (data) => done(data.toString()));
+    for (const event of ["error", "end", "timeout"]) socket.on(event, () => done(undefined));
+  });
+}
+
+/** Which of HTTP/2 and HTTP/1.1 the TLS side of a port chooses. */
+export function negotiated(host, port) {
+  return new Promise((resolve, reject) => {
+    const socket = tls.connect({ host, port, servername: host, ALPNProtocols: ["h2", "http/1.1"] }, () => {
+      resolve(socket.alpnProtocol);
+      socket.destroy();
+    });
+    socket.on("error", reject);
   });
 }
 

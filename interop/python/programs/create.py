@@ -10,6 +10,7 @@ from harness import (
     create,
     holds,
     keep,
+    lacks,
     main,
     modal,
     needs,
@@ -103,6 +104,9 @@ def _():
 def _():
     with raises(modal.exception.NotFoundError):
         modal.Image.from_id("im-0000000000000000000000").build(app())
+
+
+lacks("image.delete", "no Image.delete")
 
 
 def _built(image, *command, **options):

@@ -72,6 +72,15 @@ def check(feature):
     return register
 
 
+def lacks(feature, why):
+    """Registers a feature that no version of this client offers."""
+
+    def run():
+        raise Absent(why)
+
+    check(feature)(run)
+
+
 def needs(holder, name):
     """Ends the check as absent unless the client has this attribute."""
     if not hasattr(holder, name):

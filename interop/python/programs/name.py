@@ -161,6 +161,24 @@ def _():
         list(pool.map(lambda sandbox: sandbox.terminate(), made))
 
 
+@check("environment.manage")
+def _():
+    needs(modal, "Environment")
+    name = unique("env")
+    modal.Environment.objects.create(name)
+
+    def listed():
+        return name in [environment.name for environment in modal.Environment.objects.list()]
+
+    holds(listed(), "it is not listed")
+    made = modal.App.lookup(unique("interop"), create_if_missing=True, environment_name=name)
+    holds(made.app_id.startswith("ap-"), f"app id {made.app_id}")
+    modal.Environment.objects.delete(name)
+    holds(not listed(), "it is still listed")
+    with raises(modal.exception.NotFoundError):
+        modal.App.lookup(unique("interop"), environment_name=name)
+
+
 @check("create.concurrent")
 def _():
     with ThreadPoolExecutor(20) as pool:

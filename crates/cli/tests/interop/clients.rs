@@ -64,7 +64,7 @@ pub(crate) fn all() -> Vec<Client> {
         node("js-0.11.1-v1", "JS 0.11.1, V1", "modal-0.11.1", client, MODERN, &[("MODAL_SANDBOX_V2", "0")]),
         node("js-0.7.6", "JS 0.7.6", "modal-0.7.6", client, MODERN, &[]),
         node("js-0.7.6-v2", "JS 0.7.6, V2", "modal-0.7.6", client, MODERN, &[("INTEROP_FAMILY", "v2")]),
-        node("js-0.3.16", "JS 0.3.16", "modal-0.3.16", "js/programs/classic", &["sandbox"], &[]),
+        node("js-0.3.16", "JS 0.3.16", "modal-0.3.16", "js/programs/classic", &["sandbox", "lacks"], &[]),
         node(
             "computesdk-1.9.4",
             "@computesdk/modal 1.9.4",

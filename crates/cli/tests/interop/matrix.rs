@@ -18,7 +18,8 @@ $ cargo test -p computesdk-cli --test interop                               # ru
 $ COMPUTESDK_REGENERATE=1 cargo test -p computesdk-cli --test interop       # writes this file
 ```
 
-**yes**: it works. **refused**: the server says so at once, in the sentence given below; the client raises its own error type for it. **–**: this version of the client does not offer it.
+**yes**: it works. **refused**: the server says so at once, in the sentence given below; the client raises its own error type for it. **–**: this version of the client does not offer it; one
+that offers nothing of a table is not in it.
 V1 and V2 are the two families of calls that these clients know; the ones without a note use what is their default.
 ";
 
@@ -30,15 +31,19 @@ pub(crate) fn text(catalog: &Catalog, clients: &[Client], seen: &BTreeMap<(Strin
     let mut out = HEAD.to_owned();
     let mut refusals: Vec<(String, Sentences<'_>)> = Vec::new();
     for section in &catalog.sections {
+        // A client without any of these features has no column.
+        let told =
+            |client: &&Client| section.features.iter().any(|(name, _)| catalog.told_by(client).contains(&**name));
+        let columns: Vec<&Client> = clients.iter().filter(told).collect();
         let _ = write!(out, "\n## {}\n\n| |", section.title);
-        for client in clients {
+        for client in &columns {
             let _ = write!(out, " {} |", client.title);
         }
-        let _ = write!(out, "\n|---|{}\n", "---|".repeat(clients.len()));
+        let _ = write!(out, "\n|---|{}\n", "---|".repeat(columns.len()));
         for (feature, description) in &section.features {
             let _ = write!(out, "| {description} |");
             let mut sentences = Sentences::new();
-            for client in clients {
+            for client in &columns {
                 let cell = match seen.get(&(client.id.to_owned(), feature.clone())) {
                     Some(Said::Works) => "yes",
                     Some(Said::Failed(_)) => "**fails**",

@@ -1,10 +1,10 @@
 // Everything that versions around 0.3 offer: `App.lookup`, `app.createSandbox`, and what a sandbox can do.
 
 import { createHash, randomBytes } from "node:crypto";
-import net from "node:net";
 import * as modal from "modal";
 import {
-  Absent, Mismatch, PATIENCE, SERVER, check, cleanup, eventually, fetchText, holds, main, needs, rejects, same, unique,
+  Mismatch, SERVER, UNAUTHENTICATED, check, cleanup, code, dialogue, eventually, fetchEventually, fetchText, holds, main,
+  negotiated, rejects, same, unique,
 } from "../harness.mjs";
 
 const made = {};
@@ -59,6 +59,21 @@ check("create.resources", async () => {
   same(await run(["echo", "ok"], {}, await create({ cpu: 0.25, memory: 256 })), "ok\n");
 });
 
+check("create.invalid_arguments", async () => {
+  await rejects(() => create({ timeout: 1500 }), Error);
+  await rejects(() => create({ unencryptedPorts: [70_000] }), Error);
+});
+
+check("create.secrets", async () => {
+  const named = await modal.Secret.fromName("interop-secret");
+  same(await run(["printenv", "A"], {}, await create({ secrets: [named, named] })), "1\n");
+});
+
+check("create.runs_servers", async () => {
+  await run(["sh", "-c", "sleep 300 >/dev/null 2>&1 & echo $! > /tmp/pid"]);
+  same(await run(["sh", "-c", "kill -0 $(cat /tmp/pid) && echo alive"]), "alive\n");
+});
+
 check("create.concurrent", async () => {
   const sandboxes = await Promise.all(Array.from({ length: 20 }, () => create()));
   const said = await Promise.all(sandboxes.map((sandbox, number) => run(["echo", String(number)], {}, sandbox)));
@@ -95,6 +110,16 @@ check("exec.not_found", async () => {
 
 check("exec.workdir", async () => {
   same(await run(["pwd"], { workdir: "/usr/share" }), "/usr/share\n");
+});
+
+check("exec.workdir_missing", async () => {
+  let exit;
+  try {
+    exit = await (await exec(["pwd"], { workdir: "/no/such/directory" })).wait();
+  } catch (error) {
+    return holds(error.message.includes("/no/such/directory"), `the error does not name it: ${error.message}`);
+  }
+  holds(exit !== 0, "it ran in a directory that is not there");
 });
 
 check("exec.secrets", async () => {
@@ -152,6 +177,17 @@ check("exec.empty_output", async () => {
   same(await Promise.all([process.stdout.readText(), process.stderr.readText(), process.wait()]), ["", "", 0]);
 });
 
+check("exec.background_child", async () => {
+  const started = Date.now();
+  same(await run(["sh", "-c", "nohup sleep 60 >/dev/null 2>&1 & echo started"]), "started\n");
+  holds(Date.now() - started < 15_000, "it waited for the child");
+});
+
+check("exec.many_lines", async () => {
+  const lines = (await run(["seq", "20000"])).trimEnd().split("\n");
+  same(lines.filter((line, index) => line === `${index + 1}`).length, 20_000, "lines in order");
+});
+
 check("exec.concurrent", async () => {
   const numbers = Array.from({ length: 16 }, (_, number) => number);
   same(await Promise.all(numbers.map((number) => run(["echo", String(number)]))), numbers.map((number) => `${number}\n`));
@@ -205,6 +241,19 @@ check("stdin.dialogue", async () => {
   }
   await process.stdin.close();
   same(await process.wait(), 0);
+});
+
+check("stdin.after_exit", async () => {
+  const process = await exec(["true"]);
+  same(await process.wait(), 0);
+  await rejects(() => process.stdin.writeText("x".repeat(100_000)), Error);
+});
+
+check("stdin.unread", async () => {
+  const process = await exec(["sh", "-c", "sleep 1; echo slept"]);
+  await process.stdin.writeText("ignored");
+  await process.stdin.close();
+  same(await process.stdout.readText(), "slept\n");
 });
 
 check("life.poll", async () => {
@@ -281,6 +330,21 @@ check("stdio.after_end", async () => {
   same(await sandbox.stdout.readText(), "kept\n");
 });
 
+check("stdio.large", async () => {
+  const sandbox = await create({ command: ["sh", "-c", "seq 1 200000"] });
+  same((await sandbox.stdout.readText()).trimEnd().split("\n").length, 200_000, "lines");
+});
+
+check("stdio.unicode", async () => {
+  const code = "import sys\nfor _ in range(5000): sys.stdout.write('ü🦀漢'); sys.stdout.flush()";
+  same(await (await create({ command: ["python3", "-c", code] })).stdout.readText(), "ü🦀漢".repeat(5000));
+});
+
+check("stdio.unread", async () => {
+  const command = ["sh", "-c", "head -c 8000000 /dev/zero | tr '\\0' x; exit 7"];
+  same(await (await create({ command })).wait(), 7);
+});
+
 /** A new, empty directory of the sandbox. */
 async function place() {
   const folder = `/tmp/${unique("files")}`;
@@ -349,6 +413,16 @@ check("open.errors", async () => {
   await rejects(() => open(folder, "w"), Error);
 });
 
+check("open.reopen", async () => {
+  const file = `${await place()}/handles`;
+  const [first, second] = [await open(file, "w"), await open(file, "w")];
+  await first.write(text("first"));
+  await first.close();
+  await second.write(text("2"));
+  await second.close();
+  same(await run(["cat", file]), "2irst");
+});
+
 async function server(port, options) {
   const sandbox = await create({ command: ["python3", "-c", SERVER, String(port)], ...options });
   const probe = `import socket; socket.create_connection(('127.0.0.1', ${port}), 2).close()`;
@@ -366,6 +440,31 @@ check("tunnel.plain", async () => {
   const tunnel = (await (await server(8001, { unencryptedPorts: [8001] })).tunnels())[8001];
   const [host, port] = tunnel.tcpSocket;
   same((await fetchText(`http://${host}:${port}/plain`)).status, 200);
+});
+
+check("tunnel.raw_tcp", async () => {
+  const echo =
+    "import socket\ns = socket.create_server(('127.0.0.1', 9000))\n" +
+    "while True:\n    c, _ = s.accept()\n    while data := c.recv(65536): c.sendall(data[::-1])\n    c.close()\n";
+  const sandbox = await create({ command: ["python3", "-u", "-c", echo], unencryptedPorts: [9000] });
+  const [host, port] = (await sandbox.tunnels())[9000].tcpSocket;
+  same(await eventually("an echo", () => dialogue(host, port, "abc")), "cba");
+});
+
+check("tunnel.http2", async () => {
+  const [host, port] = (await (await create({ h2Ports: [8002] })).tunnels())[8002].tlsSocket;
+  same(await negotiated(host, port), "h2");
+});
+
+check("tunnel.large", async () => {
+  const code =
+    "import http.server\nclass H(http.server.BaseHTTPRequestHandler):\n    def do_GET(self):\n" +
+    "        self.send_response(200); self.send_header('content-length', str(20 << 20)); self.end_headers()\n" +
+    "        self.wfile.write(b'z' * (20 << 20))\n    def log_message(self, *a): pass\n" +
+    "http.server.ThreadingHTTPServer(('127.0.0.1', 8003), H).serve_forever()\n";
+  const sandbox = await create({ command: ["python3", "-c", code], encryptedPorts: [8003] });
+  const { status, body } = await fetchEventually((await sandbox.tunnels())[8003].url);
+  same([status, body.length], [200, 20 << 20]);
 });
 
 check("tunnel.several", async () => {
@@ -416,14 +515,38 @@ check("other.queue", async () => {
   queue.closeEphemeral();
 });
 
+check("error.unknown_sandbox", async () => {
+  await rejects(() => modal.Sandbox.fromId("sb-0123456789abcdefghijkl"), modal.NotFoundError);
+});
+
+check("error.ended_sandbox", async () => {
+  const sandbox = await create({ command: ["true"] });
+  await sandbox.wait();
+  await rejects(async () => (await sandbox.exec(["echo"])).wait(), Error);
+});
+
 // The credentials of this version are those of the whole program.
 check("error.wrong_token", async () => {
   modal.initializeClient({ tokenId: process.env.MODAL_TOKEN_ID, tokenSecret: "as-wrong" });
   try {
-    await rejects(() => modal.App.lookup(unique("interop"), { createIfMissing: true }), (error) => error?.code === 16);
+    await rejects(() => modal.App.lookup(unique("interop"), { createIfMissing: true }), code(UNAUTHENTICATED));
   } finally {
     modal.initializeClient({ tokenId: process.env.MODAL_TOKEN_ID, tokenSecret: process.env.MODAL_TOKEN_SECRET });
   }
+});
+
+check("error.wrong_token_sandbox", async () => {
+  const { sandboxId } = await create();
+  modal.initializeClient({ tokenId: process.env.MODAL_TOKEN_ID, tokenSecret: "as-wrong" });
+  try {
+    await rejects(() => modal.Sandbox.fromId(sandboxId), code(UNAUTHENTICATED));
+  } finally {
+    modal.initializeClient({ tokenId: process.env.MODAL_TOKEN_ID, tokenSecret: process.env.MODAL_TOKEN_SECRET });
+  }
+});
+
+check("error.unknown_environment", async () => {
+  await rejects(() => modal.App.lookup("any", { environment: unique("missing") }), modal.NotFoundError);
 });
 
 await main();

@@ -1,8 +1,8 @@
 // Apps, images, and everything that `create` takes.
 
 import {
-  INVALID_ARGUMENT, Mismatch, V2, app, appName, check, client, code, create, holds, image, main, modal, needs, rejects, run,
-  same, shared, since, unique,
+  INVALID_ARGUMENT, V2, app, appName, check, client, code, create, holds, image, lacks, main, modal, needs, rejects, run,
+  same, unique,
 } from "./common.mjs";
 
 check("app.lookup", async () => {
@@ -141,6 +141,17 @@ check("create.second_family", async () => {
     same(await sandbox.terminate({ wait: true }), 137);
   }
 });
+
+check("create.runs_servers", async () => {
+  // What an exec leaves behind keeps running.
+  await run(["sh", "-c", "sleep 300 >/dev/null 2>&1 & echo $! > /tmp/pid"]);
+  same(await run(["sh", "-c", "kill -0 $(cat /tmp/pid) && echo alive"]), "alive\n");
+});
+
+lacks("create.debian_slim", "no Image.debianSlim");
+lacks("image.pip_install", "no pipInstall");
+lacks("image.add_local_file", "no local files");
+lacks("image.mount_local_file", "no local files");
 
 check("create.concurrent", async () => {
   const numbers = Array.from({ length: 20 }, (_, number) => number);

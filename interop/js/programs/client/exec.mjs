@@ -1,7 +1,7 @@
 // Commands in a running sandbox: output, input, exit, environment, time, terminals.
 
 import { createHash, randomBytes } from "node:crypto";
-import { Mismatch, check, client, create, eventually, holds, main, rejects, run, same, shared } from "./common.mjs";
+import { check, client, create, holds, lacks, main, rejects, run, same, shared } from "./common.mjs";
 
 const exec = async (command, options) => (await shared()).exec(command, options);
 
@@ -34,6 +34,16 @@ check("exec.not_found", async () => {
 
 check("exec.workdir", async () => {
   same(await run(["pwd"], { workdir: "/usr/share" }), "/usr/share\n");
+});
+
+check("exec.workdir_missing", async () => {
+  let exit;
+  try {
+    exit = await (await exec(["pwd"], { workdir: "/no/such/directory" })).wait();
+  } catch (error) {
+    return holds(error.message.includes("/no/such/directory"), `the error does not name it: ${error.message}`);
+  }
+  holds(exit !== 0, "it ran in a directory that is not there");
 });
 
 check("exec.env", async () => {
@@ -127,6 +137,16 @@ check("exec.concurrent", async () => {
   const numbers = Array.from({ length: 32 }, (_, number) => number);
   same(await Promise.all(numbers.map((number) => run(["echo", String(number)]))), numbers.map((number) => `${number}\n`));
 });
+
+check("exec.many_lines", async () => {
+  const lines = (await run(["seq", "20000"])).trimEnd().split("\n");
+  same(lines.filter((line, index) => line === `${index + 1}`).length, 20_000, "lines in order");
+});
+
+lacks("exec.poll", "no ContainerProcess.poll");
+lacks("exec.text_by_line", "streams have no mode for lines");
+lacks("exec.asyncio", "Python's");
+lacks("stdin.with_eof", "close is a call of its own");
 
 check("exec.after_end", async () => {
   const sandbox = await create({ command: ["true"] });

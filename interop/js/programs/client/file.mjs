@@ -4,7 +4,7 @@ import { createHash, randomBytes } from "node:crypto";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { Absent, check, holds, main, modal, needs, rejects, run, same, shared, sleep, unique } from "./common.mjs";
+import { check, holds, lacks, main, modal, needs, rejects, run, same, shared, sleep, unique } from "./common.mjs";
 
 async function files() {
   const { filesystem } = await shared();
@@ -157,6 +157,21 @@ check("file.error.relative_path", async () => {
   await rejects(() => fs.readText("relative"), modal.InvalidError);
 });
 
+check("file.error.device", async () => {
+  const fs = await files();
+  const file = `${await place()}/fifo`;
+  await run(["mkfifo", file]);
+  await rejects(() => fs.readText(file), modal.SandboxFilesystemError);
+});
+
+check("file.many", async () => {
+  const fs = await files();
+  const folder = await place();
+  await run(["sh", "-c", `cd ${folder} && seq -f file%05g 3000 | xargs touch`]);
+  const names = (await fs.listFiles(folder)).map((entry) => entry.name);
+  same([names.length, names[0], names[2999]], [3000, "file00001", "file03000"]);
+});
+
 check("file.odd_names", async () => {
   const fs = await files();
   const folder = await place();
@@ -300,5 +315,13 @@ check("open.reopen", async () => {
   await second.close();
   same(await run(["cat", file]), "2irst");
 });
+
+lacks("open.exclusive", "no mode for it");
+lacks("open.seek", "no seek");
+lacks("open.lines", "no readline");
+lacks("open.ls", "no ls");
+lacks("open.mkdir", "no mkdir");
+lacks("open.rm", "no rm");
+lacks("open.watch", "no watch");
 
 await main();

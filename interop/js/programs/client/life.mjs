@@ -1,8 +1,8 @@
 // How sandboxes live and end, their main command's stdio, how they are found again, names, tags and lists.
 
 import {
-  Absent, byId, notFound, V2, app, appName, check, client, create, eventually, holds, keep, main, modal, needs, rejects, run, same, since,
-  sleep, unique,
+  Absent, byId, notFound, V2, app, appName, check, client, create, eventually, holds, lacks, main, modal, needs, rejects, run, same, since,
+  unique,
 } from "./common.mjs";
 
 check("life.poll", async () => {
@@ -58,6 +58,16 @@ check("life.idle_timeout", async () => {
   holds((await sandbox.wait()) !== 0, "it ended as if all were well");
   holds(Date.now() - started < 30_000, "long after it was idle");
 });
+
+check("life.idle_timeout_busy", async () => {
+  // An exec that runs is no idleness.
+  const sandbox = await create({ idleTimeoutMs: 2000, timeoutMs: 120_000 });
+  same(await run(["sh", "-c", "sleep 4; echo busy"], {}, sandbox), "busy\n");
+});
+
+lacks("life.terminate_raises", "`wait` returns the exit code");
+lacks("life.asyncio", "Python's");
+lacks("life.stats", "no statistics");
 
 check("life.from_id", async () => {
   const sandbox = await create();
@@ -199,6 +209,14 @@ check("name.free_again", async () => {
   holds(second.sandboxId.startsWith("sb-"), "no second sandbox");
 });
 
+check("name.per_app", async () => {
+  const [name, otherName] = [unique("shared"), unique("interop")];
+  const other = await client.apps.fromName(otherName, { createIfMissing: true });
+  const [here, there] = [await create({ name }), await create({ name, app: other })];
+  same((await byName(name)).sandboxId, here.sandboxId);
+  same((await client.sandboxes.fromName(otherName, name)).sandboxId, there.sandboxId);
+});
+
 check("name.include_terminated", async () => {
   if (!since(0, 11)) throw new Absent("fromName takes no includeTerminated");
   const name = unique("ended");
@@ -273,6 +291,15 @@ check("list.across_apps", async () => {
   const mark = unique("mark");
   const sandbox = await create({ tags: { mark } });
   same(await listed({ tags: { mark } }), [sandbox.sandboxId]);
+});
+
+check("list.pages", async () => {
+  const ours = await client.apps.fromName(unique("interop"), { createIfMissing: true });
+  await listed({ appId: ours.appId });
+  const made = await Promise.all(Array.from({ length: 60 }, () => create({ app: ours })));
+  const found = await listed({ appId: ours.appId });
+  same([found.length, new Set(found).size], [60, 60], "sandboxes listed");
+  await Promise.all(made.map((sandbox) => sandbox.terminate()));
 });
 
 await main();

@@ -4,13 +4,10 @@
 // machine itself.
 
 import http from "node:http";
-import net from "node:net";
 import os from "node:os";
-import tls from "node:tls";
-import { readFileSync } from "node:fs";
 import {
-  Absent, PATIENCE, SERVER, check, create, eventually, fetchEventually, fetchText, holds, main, modal, needs, rejects, run,
-  same, server, since,
+  Absent, SERVER, check, create, dialogue, eventually, fetchEventually, fetchText, holds, main, modal, needs, negotiated,
+  rejects, run, same, server, since,
 } from "./common.mjs";
 
 check("tunnel.tls", async () => {
@@ -39,31 +36,10 @@ check("tunnel.raw_tcp", async () => {
   same(await eventually("an echo", () => dialogue(host, port, "abc")), "cba");
 });
 
-/** What comes back for a few bytes over TCP; undefined if nothing does. */
-function dialogue(host, port, text) {
-  return new Promise((resolve) => {
-    const socket = net.connect({ host, port, timeout: PATIENCE }, () => socket.write(text));
-    const done = (value) => {
-      socket.destroy();
-      resolve(value);
-    };
-    socket.on("data", (data) => done(data.toString()));
-    for (const event of ["error", "end", "timeout"]) socket.on(event, () => done(undefined));
-  });
-}
-
 check("tunnel.http2", async () => {
   const sandbox = await create({ h2Ports: [8002] });
   const [host, port] = (await sandbox.tunnels())[8002].tlsSocket;
-  const protocol = await new Promise((resolve, reject) => {
-    // `tls` does not read the variable that `fetch` trusts by, if it was told of other roots: none are given here.
-    const socket = tls.connect({ host, port, servername: host, ALPNProtocols: ["h2", "http/1.1"] }, () => {
-      resolve(socket.alpnProtocol);
-      socket.destroy();
-    });
-    socket.on("error", reject);
-  });
-  same(protocol, "h2");
+  same(await negotiated(host, port), "h2");
 });
 
 check("tunnel.several", async () => {
@@ -75,6 +51,17 @@ check("tunnel.several", async () => {
 
 check("tunnel.none", async () => {
   same(await (await create()).tunnels(), {});
+});
+
+check("tunnel.large", async () => {
+  const code =
+    "import http.server\nclass H(http.server.BaseHTTPRequestHandler):\n    def do_GET(self):\n" +
+    "        self.send_response(200); self.send_header('content-length', str(20 << 20)); self.end_headers()\n" +
+    "        self.wfile.write(b'z' * (20 << 20))\n    def log_message(self, *a): pass\n" +
+    "http.server.ThreadingHTTPServer(('127.0.0.1', 8003), H).serve_forever()\n";
+  const sandbox = await create({ command: ["python3", "-c", code], encryptedPorts: [8003] });
+  const { status, body } = await fetchEventually((await sandbox.tunnels())[8003].url);
+  same([status, body.length], [200, 20 << 20]);
 });
 
 check("tunnel.inbound_allowlist", async () => {
@@ -138,6 +125,14 @@ check("network.block", async () => {
   same(await dial(sandbox, NOWHERE), "OSError 101", "network is unreachable");
 });
 
+check("network.loopback", async () => {
+  // Its own loopback is always there, and is its own.
+  const sandbox = await create({ blockNetwork: true });
+  const script =
+    "import socket; s = socket.create_server(('127.0.0.1', 0)); socket.create_connection(s.getsockname()); print('ok')";
+  same(await run(["python3", "-c", script], {}, sandbox), "ok\n");
+});
+
 check("network.host_is_closed", async () => {
   await withOwnServer(async (host, port) => same(await dial(await create(), host, port), "ConnectionRefusedError 111"));
 });
@@ -196,6 +191,32 @@ check("ready.never", async () => {
   await rejects(() => sandbox.waitUntilReady(2000), modal.TimeoutError);
   const took = Date.now() - started;
   holds(took > 1000 && took < 20_000, `after ${took} ms`);
+});
+
+check("ready.no_probe", async () => {
+  const sandbox = await create();
+  await rejects(() => sandbox.waitUntilReady(3000), Error);
+});
+
+check("ready.ended", async () => {
+  needs(modal.Probe, "Probe");
+  const sandbox = await create({ command: ["sh", "-c", "exit 3"], readinessProbe: modal.Probe.withTcp(8080) });
+  await sandbox.wait();
+  const started = Date.now();
+  await rejects(() => sandbox.waitUntilReady(10_000), Error);
+  holds(Date.now() - started < 20_000, "it kept waiting for a sandbox that has ended");
+});
+
+check("limit.cpu", async () => {
+  const sandbox = await create({ cpu: 0.25, cpuLimit: 0.5 });
+  const burn = "import os, time; t = time.monotonic()\nwhile time.monotonic() - t < 2: pass\nprint(sum(os.times()[:2]))";
+  const used = Number(await run(["python3", "-c", burn], {}, sandbox));
+  holds(used < 1.6, `${used} s of processor time in 2 s under a limit of half a core`);
+});
+
+check("limit.invalid", async () => {
+  await rejects(() => create({ memoryMiB: 512, memoryLimitMiB: 128 }), Error);
+  await rejects(() => create({ cpu: 2, cpuLimit: 1 }), Error);
 });
 
 check("limit.memory_exec", async () => {

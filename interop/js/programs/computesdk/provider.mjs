@@ -226,7 +226,7 @@ check("provider.remove", async () => {
   same(await filesystem.exists("/tmp/removed"), false);
 });
 
-check("snapshot.filesystem", async () => {
+check("provider.snapshot", async () => {
   const sandbox = await create();
   await sandbox.runCommand("echo kept > /snapshotted");
   const snapshot = await compute.snapshot.create(sandbox.sandboxId);
@@ -239,14 +239,14 @@ check("provider.snapshot_list", async () => {
   same(await compute.snapshot.list(), []);
 });
 
-check("create.concurrent", async () => {
+check("provider.concurrent", async () => {
   const sandboxes = await Promise.all(Array.from({ length: 20 }, () => create()));
   const results = await Promise.all(sandboxes.map((sandbox, number) => sandbox.runCommand(`echo ${number}`)));
   same(results.map((result) => result.stdout), sandboxes.map((_, number) => `${number}\n`));
   await Promise.all(sandboxes.map((sandbox) => sandbox.destroy()));
 });
 
-check("error.wrong_token", async () => {
+check("provider.wrong_token", async () => {
   const other = modal({ tokenId: process.env.MODAL_TOKEN_ID, tokenSecret: "as-wrong" });
   await rejects(() => other.sandbox.create(), Error, "authentication failed");
 });
