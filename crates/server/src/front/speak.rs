@@ -156,7 +156,8 @@ where
                 Some(Abort::Stream) => Err(Aborted),
                 Some(Abort::Connection) => {
                     under.reset_connection();
-                    Err(Aborted)
+                    // An error would reset the stream before the connection.
+                    std::future::pending().await
                 }
             }
         })
