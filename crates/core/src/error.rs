@@ -101,6 +101,9 @@ impl fmt::Display for ErrorKind {
     }
 }
 
+/// The context key of [`Error::with_errno`].
+const ERRNO: &str = "errno";
+
 type Source = Box<dyn StdError + Send + Sync + 'static>;
 
 /// A failure of ours or of the provider, never of the code that ran in a sandbox.
@@ -178,6 +181,12 @@ impl Error {
         self
     }
 
+    /// Adds the number that the sandbox's kernel gave (`errno`, as Linux counts), for whoever must tell more apart than kinds do.
+    #[must_use]
+    pub fn with_errno(self, number: i32) -> Self {
+        self.with_context(ERRNO, number.to_string())
+    }
+
     /// Says which provider failed.
     #[must_use]
     pub fn with_provider(mut self, provider: impl Into<String>) -> Self {
@@ -240,6 +249,12 @@ impl Error {
     #[must_use]
     pub fn context_value(&self, key: &str) -> Option<&str> {
         self.inner.context.iter().find(|(name, _)| *name == key).map(|(_, value)| value.as_str())
+    }
+
+    /// The number that the sandbox's kernel gave, where the provider knows it; see [`Error::with_errno`].
+    #[must_use]
+    pub fn errno(&self) -> Option<i32> {
+        self.context_value(ERRNO)?.parse().ok()
     }
 
     /// The failure of the clean-up that followed this error, if that failed too.
@@ -330,6 +345,13 @@ mod tests {
         assert!(report.contains("caused by: permission denied"), "{report}");
         assert!(report.contains("cleaning up failed: rmdir: busy"), "{report}");
         assert!(report.ends_with("hint: run `compute doctor`"), "{report}");
+    }
+
+    #[test]
+    fn the_kernels_number_is_kept() {
+        let error = Error::new(ErrorKind::InvalidArgument, "filesystem.open", "is a directory");
+        assert_eq!(error.errno(), None);
+        assert_eq!(error.with_context("path", "/tmp").with_errno(21).errno(), Some(21));
     }
 
     #[test]

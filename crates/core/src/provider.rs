@@ -206,6 +206,9 @@ pub trait WatchStream: Send {
 }
 
 /// The files of a sandbox. Paths are absolute and resolved inside the sandbox, by the sandbox.
+///
+/// Errors carry the kernel's number where the provider knows it ([`Error::errno`](crate::Error::errno)): `InvalidArgument` alone does not
+/// tell a directory from a FIFO.
 #[async_trait]
 pub trait Files: Send + Sync + fmt::Debug {
     /// Opens a regular file. FIFOs, devices and sockets are refused, without blocking.

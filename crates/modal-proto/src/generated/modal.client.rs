@@ -1909,6 +1909,8 @@ pub struct Image {
     pub gpu_config: ::core::option::Option<GpuConfig>,
     #[prost(message, optional, tag = "17")]
     pub image_registry_config: ::core::option::Option<ImageRegistryConfig>,
+    #[prost(bytes = "bytes", optional, tag = "21")]
+    pub build_function: ::core::option::Option<::prost::bytes::Bytes>,
     #[prost(map = "string, string", tag = "22")]
     pub build_args: ::std::collections::HashMap<
         ::prost::alloc::string::String,

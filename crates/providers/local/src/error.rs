@@ -61,7 +61,15 @@ pub(crate) fn call_error(operation: &'static str, id: &str, error: EngineError) 
         EngineError::Forked => (ErrorKind::FailedPrecondition, error.to_string()),
         _ => (ErrorKind::Unexpected, error.to_string()),
     };
-    Error::new(kind, operation, text).with_provider(NAME).with_context("sandbox", id).with_source(error)
+    let number = match &error {
+        EngineError::File(error) => error.raw_os_error(),
+        _ => None,
+    };
+    let error = Error::new(kind, operation, text).with_provider(NAME).with_context("sandbox", id).with_source(error);
+    match number {
+        Some(number) => error.with_errno(number),
+        None => error,
+    }
 }
 
 /// The kernel's reason, without the number that std adds.
@@ -102,6 +110,7 @@ mod tests {
         let error = call_error("filesystem.open", "sb-1", EngineError::File(io::Error::from_raw_os_error(2)));
         assert_eq!(error.kind(), ErrorKind::NotFound);
         assert_eq!(error.to_string(), "no such file or directory");
+        assert_eq!(error.errno(), Some(2));
         assert!(std::error::Error::source(&error).is_some());
     }
 }

@@ -53,6 +53,8 @@ impl Files for LocalFiles {
             }
             Error::new(computesdk_core::ErrorKind::NotFound, "filesystem.stat", error.to_string())
                 .with_provider(NAME)
+                .with_context("path", path)
+                .with_errno(error.errno().unwrap_or_default())
                 .with_source(error)
         })
     }

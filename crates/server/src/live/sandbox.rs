@@ -1,0 +1,287 @@
+//! One sandbox, from its creation until it is forgotten.
+
+use super::exec::Exec;
+use super::output::Spool;
+use super::share::Shares;
+use crate::files::helper::{self, HELPER};
+use crate::files::old::OldFiles;
+use crate::state::{EndRecord, SpecRecord};
+use computesdk_core::{EndCause, Error, ErrorKind, ExecOptions, ExitCause, ExitStatus, ProcessId, Result, Sandbox};
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+use tokio::sync::{OnceCell, watch};
+
+/// So many execs of a sandbox are remembered; of more, those that ended first are forgotten.
+const REMEMBERED: usize = 4096;
+/// How long the last output of the main process may take to come once its sandbox has ended.
+const LAST_OUTPUT: Duration = Duration::from_secs(5);
+
+/// What identifies a sandbox to clients.
+#[derive(Debug, Clone)]
+pub(crate) struct Identity {
+    pub(crate) id: String,
+    pub(crate) task_id: String,
+    pub(crate) workspace: String,
+    pub(crate) environment: String,
+    pub(crate) app_id: String,
+    /// The token that asked for it, for its quota.
+    pub(crate) token_id: String,
+    pub(crate) created_at: SystemTime,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Live {
+    identity: Identity,
+    spec: SpecRecord,
+    sandbox: Arc<dyn Sandbox>,
+    main: Option<Arc<Exec>>,
+    /// The provider does not know the main process as such: its end must be made the sandbox's.
+    main_is_ours: bool,
+    spool: Spool,
+    execs: Mutex<Execs>,
+    old_files: OldFiles,
+    shares: Shares,
+    ready: watch::Sender<Option<SystemTime>>,
+    end: watch::Sender<Option<EndRecord>>,
+}
+
+#[derive(Debug, Default)]
+struct Execs {
+    by_id: HashMap<String, Arc<OnceCell<Arc<Exec>>>>,
+    order: VecDeque<String>,
+}
+
+impl Live {
+    pub(crate) fn new(
+        identity: Identity,
+        spec: SpecRecord,
+        sandbox: Arc<dyn Sandbox>,
+        main: Option<Arc<Exec>>,
+        main_is_ours: bool,
+        spool: Spool,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            identity,
+            spec,
+            main,
+            main_is_ours,
+            spool,
+            execs: Mutex::default(),
+            old_files: OldFiles::new(sandbox.files()),
+            shares: Shares::new(Arc::clone(&sandbox)),
+            sandbox,
+            ready: watch::Sender::new(None),
+            end: watch::Sender::new(None),
+        })
+    }
+
+    pub(crate) fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    pub(crate) fn id(&self) -> &str {
+        &self.identity.id
+    }
+
+    pub(crate) fn spec(&self) -> &SpecRecord {
+        &self.spec
+    }
+
+    /// The provider's sandbox.
+    pub(crate) fn sandbox(&self) -> &Arc<dyn Sandbox> {
+        &self.sandbox
+    }
+
+    /// The process of its command, if it has one.
+    pub(crate) fn main(&self) -> Option<&Arc<Exec>> {
+        self.main.as_ref()
+    }
+
+    /// Handles on files, as old clients hold them.
+    pub(crate) fn old_files(&self) -> &OldFiles {
+        &self.old_files
+    }
+
+    /// Ports for those who show a token.
+    pub(crate) fn shares(&self) -> &Shares {
+        &self.shares
+    }
+
+    /// Why it ended, if it has.
+    pub(crate) fn end(&self) -> Option<EndRecord> {
+        self.end.borrow().clone()
+    }
+
+    /// Returns when it has ended and everybody knows.
+    pub(crate) async fn ended(&self) -> EndRecord {
+        let mut end = self.end.subscribe();
+        match end.wait_for(Option::is_some).await.map(|end| end.clone()) {
+            Ok(Some(end)) => end,
+            // The sender is part of `self`.
+            _ => EndRecord { cause: EndCause::HostLost { reason: "the server stopped".into() }, exit_code: 137 },
+        }
+    }
+
+    /// Says that it has ended. The first reason stands.
+    pub(crate) fn set_end(&self, record: EndRecord) {
+        self.end.send_if_modified(|end| {
+            let is_first = end.is_none();
+            end.get_or_insert(record);
+            is_first
+        });
+        self.shares.close();
+    }
+
+    /// When it became ready, if it has.
+    pub(crate) fn ready_at(&self) -> Option<SystemTime> {
+        *self.ready.borrow()
+    }
+
+    pub(crate) fn set_ready(&self, at: SystemTime) {
+        self.ready.send_replace(Some(at));
+    }
+
+    /// Returns when it is ready, or has ended: `None`.
+    pub(crate) async fn ready(&self) -> Option<SystemTime> {
+        let mut ready = self.ready.subscribe();
+        tokio::select! {
+            biased;
+            at = ready.wait_for(Option::is_some) => at.ok().and_then(|at| *at),
+            _ = self.ended() => None,
+        }
+    }
+
+    fn execs(&self) -> MutexGuard<'_, Execs> {
+        self.execs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts a process, or returns the one that was started with this id.
+    ///
+    /// # Errors
+    /// As [`Sandbox::exec`]; an id whose start failed may be used again.
+    pub(crate) async fn exec(self: &Arc<Self>, id: &str, mut options: ExecOptions) -> Result<Arc<Exec>> {
+        let cell = {
+            let mut execs = self.execs();
+            execs.make_room();
+            if !execs.by_id.contains_key(id) {
+                execs.order.push_back(id.to_owned());
+            }
+            Arc::clone(execs.by_id.entry(id.to_owned()).or_default())
+        };
+        let started = cell.get_or_try_init(|| async {
+            if self.end().is_some() {
+                return Err(self.has_ended());
+            }
+            // In a task of its own: a client that goes away in the middle leaves no process that nobody knows.
+            let live = Arc::clone(self);
+            let process_id = ProcessId::new(id);
+            let start = tokio::spawn(async move {
+                let process = if options.argv.first().is_some_and(|program| program == HELPER) {
+                    helper::start(live.sandbox.files(), process_id, &options.argv[1..])
+                } else {
+                    options.id = Some(process_id);
+                    live.sandbox.exec(options).await?
+                };
+                Ok(Exec::take_over(process, &live.spool))
+            });
+            start.await.map_err(|error| {
+                Error::new(ErrorKind::Unexpected, "sandbox.exec", "the process was not started").with_source(error)
+            })?
+        });
+        match started.await {
+            Ok(exec) => Ok(Arc::clone(exec)),
+            Err(error) => {
+                self.execs().forget_failed(id);
+                Err(error)
+            }
+        }
+    }
+
+    /// The process that was started with this id.
+    pub(crate) fn find_exec(&self, id: &str) -> Option<Arc<Exec>> {
+        self.execs().by_id.get(id)?.get().cloned()
+    }
+
+    /// Its ids, for clients that name an exec alone.
+    pub(crate) fn has_exec(&self, id: &str) -> bool {
+        self.execs().by_id.contains_key(id)
+    }
+
+    /// What a call on it is answered with once it has ended.
+    pub(crate) fn has_ended(&self) -> Error {
+        let why = self.end().map_or_else(String::new, |end| format!(": {}", end.cause));
+        Error::new(ErrorKind::NotFound, "sandbox", format!("sandbox {} has ended{why}", self.identity.id))
+    }
+
+    /// Waits for its end and says why it came.
+    pub(crate) async fn watch(&self) -> EndRecord {
+        let over = self.sandbox.wait();
+        let cause = match &self.main {
+            Some(main) if self.main_is_ours => tokio::select! {
+                cause = over => cause,
+                status = main.wait() => self.end_with(status).await,
+            },
+            _ => over.await,
+        };
+        let cause = cause.unwrap_or_else(|error| EndCause::HostLost { reason: error.to_string() });
+        let mut exit_code = code_of(&cause);
+        if let Some(main) = &self.main {
+            // Its last words belong to it, and a main process that was killed with its sandbox has no code of its own.
+            let _ = tokio::time::timeout(LAST_OUTPUT, main.drained()).await;
+            if let (Some(status), false) = (main.status(), matches!(cause, EndCause::TimedOut | EndCause::Terminated)) {
+                exit_code = status.code();
+            }
+        }
+        EndRecord { cause, exit_code }
+    }
+
+    /// The main process has ended: so does the sandbox.
+    async fn end_with(&self, status: ExitStatus) -> Result<EndCause> {
+        if status.cause == ExitCause::SandboxEnded {
+            return self.sandbox.wait().await;
+        }
+        if let Some(main) = &self.main {
+            let _ = tokio::time::timeout(LAST_OUTPUT, main.drained()).await;
+        }
+        self.sandbox.terminate().await?;
+        Ok(match status.cause {
+            ExitCause::OutOfMemory { .. } => EndCause::OutOfMemory,
+            ExitCause::ProcessLimit { .. } => EndCause::ProcessLimit,
+            ExitCause::DiskFull { .. } => EndCause::DiskFull,
+            _ => EndCause::Exited { code: status.code() },
+        })
+    }
+}
+
+/// What Modal's clients show for an end that has no code of its own.
+pub(crate) fn code_of(cause: &EndCause) -> i32 {
+    match cause {
+        EndCause::Exited { code } => *code,
+        EndCause::TimedOut => 124,
+        _ => 128 + 9,
+    }
+}
+
+impl Execs {
+    fn make_room(&mut self) {
+        while self.by_id.len() >= REMEMBERED {
+            let has_ended = |id: &String| {
+                let exec = self.by_id.get(id).map(|cell| cell.get());
+                exec.is_none_or(|exec| exec.is_some_and(|exec| exec.status().is_some()))
+            };
+            let Some(at) = self.order.iter().position(has_ended) else { return };
+            if let Some(id) = self.order.remove(at) {
+                self.by_id.remove(&id);
+            }
+        }
+    }
+
+    fn forget_failed(&mut self, id: &str) {
+        if self.by_id.get(id).is_some_and(|cell| cell.get().is_none()) {
+            self.by_id.remove(id);
+            self.order.retain(|known| known != id);
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Images: what a build came to. The same lines on the same base are the same image, until it is deleted.
+
+use super::column::{At, Json};
+use super::{State, StateError};
+use rusqlite::{OptionalExtension as _, Row, Transaction, params};
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+/// An image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ImageRecord {
+    /// `im-…`
+    pub(crate) id: String,
+    pub(crate) workspace: String,
+    /// Of all that it was built from.
+    pub(crate) digest: String,
+    pub(crate) base: String,
+    pub(crate) env: BTreeMap<String, String>,
+    pub(crate) workdir: Option<String>,
+    pub(crate) cmd: Vec<String>,
+    pub(crate) entrypoint: Vec<String>,
+    /// What shell forms are given to in layers above.
+    pub(crate) shell: Vec<String>,
+    /// What the build said.
+    pub(crate) log: Vec<String>,
+    pub(crate) created_at: SystemTime,
+}
+
+impl ImageRecord {
+    fn of(row: &Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            id: row.get(0)?,
+            workspace: row.get(1)?,
+            digest: row.get(2)?,
+            base: row.get(3)?,
+            env: row.get::<_, Json<_>>(4)?.0,
+            workdir: row.get(5)?,
+            cmd: row.get::<_, Json<_>>(6)?.0,
+            entrypoint: row.get::<_, Json<_>>(7)?.0,
+            shell: row.get::<_, Json<_>>(8)?.0,
+            log: row.get::<_, Json<_>>(9)?.0,
+            created_at: row.get::<_, At>(10)?.time(),
+        })
+    }
+}
+
+fn by_digest(db: &Transaction<'_>, workspace: &str, digest: &str) -> rusqlite::Result<Option<ImageRecord>> {
+    db.prepare_cached("SELECT * FROM images WHERE workspace = ? AND digest = ?")?
+        .query_row(params![workspace, digest], ImageRecord::of)
+        .optional()
+}
+
+impl State {
+    /// The image that was built from this.
+    pub(crate) async fn image_by_digest(
+        &self,
+        workspace: &str,
+        digest: &str,
+    ) -> Result<Option<ImageRecord>, StateError> {
+        let (workspace, digest) = (workspace.to_owned(), digest.to_owned());
+        self.read(move |_, db| Ok(by_digest(db, &workspace, &digest)?)).await
+    }
+
+    /// Keeps an image. Answers the one that is kept: where there is one of this digest already, that one.
+    pub(crate) async fn put_image(&self, image: ImageRecord) -> Result<ImageRecord, StateError> {
+        self.write(move |_, db| {
+            if let Some(found) = by_digest(db, &image.workspace, &image.digest)? {
+                return Ok(found);
+            }
+            let created_at = At::from(image.created_at);
+            db.prepare_cached("INSERT INTO images VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")?.execute(params![
+                image.id,
+                image.workspace,
+                image.digest,
+                image.base,
+                Json(&image.env),
+                image.workdir,
+                Json(&image.cmd),
+                Json(&image.entrypoint),
+                Json(&image.shell),
+                Json(&image.log),
+                created_at,
+            ])?;
+            Ok(ImageRecord { created_at: created_at.time(), ..image })
+        })
+        .await
+    }
+
+    /// The image with this id.
+    pub(crate) async fn image(&self, workspace: &str, id: &str) -> Result<Option<ImageRecord>, StateError> {
+        let (workspace, id) = (workspace.to_owned(), id.to_owned());
+        self.read(move |_, db| {
+            let mut row = db.prepare_cached("SELECT * FROM images WHERE id = ? AND workspace = ?")?;
+            Ok(row.query_row(params![id, workspace], ImageRecord::of).optional()?)
+        })
+        .await
+    }
+
+    /// Forgets an image; whether there was one. Built again, it is another one.
+    pub(crate) async fn delete_image(&self, workspace: &str, id: &str) -> Result<bool, StateError> {
+        let (workspace, id) = (workspace.to_owned(), id.to_owned());
+        self.write(move |_, db| {
+            let mut gone = db.prepare_cached("DELETE FROM images WHERE id = ? AND workspace = ?")?;
+            Ok(gone.execute(params![id, workspace])? > 0)
+        })
+        .await
+    }
+}
