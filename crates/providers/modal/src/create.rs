@@ -13,7 +13,7 @@ use computesdk_modal_proto::client::generic_result::GenericStatus;
 use computesdk_modal_proto::client::sandbox::OpenPortsOneof;
 use computesdk_modal_proto::client::secret_source::Source;
 use computesdk_modal_proto::client::{
-    GenericResult, Image, ImageGetOrCreateRequest, ImageJoinStreamingRequest, PortSpec, PortSpecs,
+    GenericResult, Image, ImageGetOrCreateRequest, ImageJoinStreamingRequest, NetworkAccess, PortSpec, PortSpecs,
     Resources as WireResources, Sandbox as Definition, SandboxCreateV2Request, SandboxCreateV2Response,
     SandboxTerminateRequest, SecretSource, StringMap, TunnelType,
 };
@@ -40,6 +40,8 @@ const GO: &[u8] = b"\n";
 /// Makes it. If that fails half-way, or nobody waits for it any more, what was made is ended.
 pub(crate) async fn create(control: &Arc<Control>, options: CreateOptions) -> Result<Arc<ModalSandbox>> {
     check::create(&options)?;
+    let access = network::access("sandbox.create", options.network.as_ref())?;
+    let inbound = network::ranges("sandbox.create", "inbound", options.inbound.as_deref().unwrap_or_default())?;
     let files = options.files.clone();
     let held = options.command.is_some() && !files.is_empty();
     let timeout = lifetime(options.timeout.unwrap_or(control.settings.timeout));
@@ -58,7 +60,7 @@ pub(crate) async fn create(control: &Arc<Control>, options: CreateOptions) -> Re
         input_offset: if held { GO.len() as u64 } else { 0 },
         ..Known::default()
     };
-    let made = make(control, options, held, timeout).await.map_err(create_error)?;
+    let made = make(control, options, (access, inbound), held, timeout).await.map_err(create_error)?;
     let router = Router::new(Arc::clone(control), made.sandbox_id, Family::V2)
         .told(made.task_id, made.command_router_access.as_ref());
     let sandbox = ModalSandbox::new(router, known);
@@ -110,13 +112,14 @@ fn lifetime(asked: Duration) -> Duration {
 async fn make(
     control: &Arc<Control>,
     options: CreateOptions,
+    reach: (NetworkAccess, Vec<String>),
     held: bool,
     timeout: Duration,
 ) -> Result<SandboxCreateV2Response, Status> {
     let image = options.image.clone().unwrap_or_else(|| control.settings.image.clone());
     let app_id = control.app().await?.to_owned();
     let image_id = image_id(control, &app_id, &image).await?;
-    let request = request(options, app_id, image_id, held, timeout);
+    let request = request(options, reach, (app_id, image_id), held, timeout);
     let (sender, receiver) = tokio::sync::oneshot::channel();
     let maker = Arc::clone(control);
     tokio::spawn(async move {
@@ -139,8 +142,8 @@ async fn make(
 
 fn request(
     options: CreateOptions,
-    app_id: String,
-    image_id: String,
+    (access, inbound): (NetworkAccess, Vec<String>),
+    (app_id, image_id): (String, String),
     held: bool,
     timeout: Duration,
 ) -> SandboxCreateV2Request {
@@ -174,9 +177,9 @@ fn request(
             idle_timeout_secs: options.idle_timeout.filter(|idle| *idle != Duration::MAX).map(whole_seconds),
             workdir: options.cwd,
             open_ports_oneof: Some(OpenPortsOneof::OpenPorts(PortSpecs { ports: ports.collect() })),
-            network_access: Some(network::access(options.network.as_ref())),
+            network_access: Some(access),
             name: options.name,
-            inbound_cidr_allowlist: options.inbound.unwrap_or_default(),
+            inbound_cidr_allowlist: inbound,
             ..Definition::default()
         }),
         ..SandboxCreateV2Request::default()
@@ -337,7 +340,8 @@ mod tests {
         options.idle_timeout = Some(Duration::from_millis(1500));
         options.resources.memory_bytes = Some(64 << 20);
         options.resources.cpus = Some(0.5);
-        let request = request(options, "ap-1".into(), "im-1".into(), true, Duration::from_secs(60));
+        let reach = (NetworkAccess::default(), vec!["203.0.113.0/24".to_owned()]);
+        let request = request(options, reach, ("ap-1".into(), "im-1".into()), true, Duration::from_secs(60));
         let definition = request.definition.unwrap();
         assert_eq!(definition.entrypoint_args, ["sh", "-c", HOLD, "sh", "true"]);
         assert_eq!((definition.timeout_secs, definition.idle_timeout_secs), (60, Some(2)));
@@ -348,6 +352,7 @@ mod tests {
         let resources = definition.resources.unwrap();
         assert_eq!((resources.memory_mb, resources.memory_mb_max), (64, 64));
         assert_eq!((resources.milli_cpu, resources.milli_cpu_max), (0, 500));
+        assert_eq!(definition.inbound_cidr_allowlist, ["203.0.113.0/24"]);
         assert_eq!(request.tags.len(), 1);
         assert_eq!(request.secret_sources.len(), 1);
         assert_eq!(lifetime(Duration::MAX), LONGEST);

@@ -11,14 +11,19 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 use tokio::io::{AsyncRead, ReadBuf};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, timeout_at};
 use tonic::{Code, Status, Streaming};
 
 /// Messages that wait for the reader; the rest waits in the connection's window, and then at the server.
 const WAITING: usize = 2;
 /// How long the server is asked to keep a stream of logs open.
 const LOG_SECONDS: f32 = 55.0;
+
+/// After the end of a process its output is given so long to arrive, counted from the last of it.
+const QUIET: Duration = Duration::from_millis(100);
 
 /// Which of the two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,15 +46,60 @@ pub(crate) enum Source {
 pub(crate) struct Output {
     receiver: mpsc::Receiver<io::Result<Bytes>>,
     current: Bytes,
+    progress: Progress,
+}
+
+/// How far the reading is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// The server has not answered yet.
+    Opening,
+    /// It has; this is when the last piece came.
+    Open(Instant),
+    /// The reader is behind.
+    Full,
+}
+
+/// Tells whether what was written has arrived.
+#[derive(Debug, Clone)]
+pub(crate) struct Progress(watch::Receiver<Phase>);
+
+impl Progress {
+    /// Returns once a process that has ended at `exit` is not likely to have output on its way: it is at its end, or was silent for
+    /// a little, or the reader has some to read. Processes that it left behind may hold the stream open for ever.
+    pub(crate) async fn caught_up(mut self, exit: Instant) {
+        loop {
+            let phase = *self.0.borrow_and_update();
+            let changed = match phase {
+                Phase::Full => return,
+                Phase::Opening => self.0.changed().await,
+                Phase::Open(last) => match timeout_at(last.max(exit) + QUIET, self.0.changed()).await {
+                    Ok(changed) => changed,
+                    Err(_silent) => return,
+                },
+            };
+            // Whoever told has ended.
+            if changed.is_err() {
+                return;
+            }
+        }
+    }
 }
 
 impl Output {
     /// Begins to read at once: what is there is on its way before anybody asks.
     pub(crate) fn open(router: &Arc<Router>, source: Source, fd: Fd) -> Self {
         let (sender, receiver) = mpsc::channel(WAITING);
-        let pump = Pump { router: Arc::clone(router), source, fd, offset: 0, entry: String::from("0-0"), sender };
+        let (phase, progress) = watch::channel(Phase::Opening);
+        let pump =
+            Pump { router: Arc::clone(router), source, fd, offset: 0, entry: String::from("0-0"), sender, phase };
         router.runtime.spawn(pump.run());
-        Self { receiver, current: Bytes::new() }
+        Self { receiver, current: Bytes::new(), progress: Progress(progress) }
+    }
+
+    /// How far it is; also good when this is gone.
+    pub(crate) fn progress(&self) -> Progress {
+        self.progress.clone()
     }
 
     /// The next piece; `None` at the end.
@@ -84,6 +134,7 @@ struct Pump {
     /// Of logs that are told by entry and not by offset: the last one that was read.
     entry: String,
     sender: mpsc::Sender<io::Result<Bytes>>,
+    phase: watch::Sender<Phase>,
 }
 
 /// Why a stream ended.
@@ -127,6 +178,7 @@ impl Pump {
                 let _ = self.sender.send(Err(io::Error::new(kind, sentence(&status)))).await;
                 return;
             };
+            self.phase.send_replace(Phase::Opening);
             tokio::select! {
                 () = wanted.closed() => return,
                 () = tokio::time::sleep(delay) => {}
@@ -154,6 +206,7 @@ impl Pump {
             .router
             .stream(request, |mut client, request| async move { client.task_exec_stdio_read(request).await });
         let mut stream = open.await?;
+        self.phase.send_replace(Phase::Open(Instant::now()));
         while let Some(piece) = stream.message().await? {
             if !self.send(piece.data).await {
                 return Ok(Ended::Unwanted);
@@ -173,6 +226,7 @@ impl Pump {
             .router
             .stream(request, |mut client, request| async move { client.sandbox_stdio_read_v2(request).await });
         let mut stream = open.await?;
+        self.phase.send_replace(Phase::Open(Instant::now()));
         while let Some(piece) = stream.message().await? {
             // What came before is not kept any more.
             self.offset = self.offset.max(piece.starting_offset);
@@ -222,6 +276,11 @@ impl Pump {
             return true;
         }
         self.offset += data.len() as u64;
-        self.sender.send(Ok(data)).await.is_ok()
+        if self.sender.capacity() == 0 {
+            self.phase.send_replace(Phase::Full);
+        }
+        let sent = self.sender.send(Ok(data)).await.is_ok();
+        self.phase.send_replace(Phase::Open(Instant::now()));
+        sent
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::error::{NAME, call_error};
 use crate::input::{Input, Target};
-use crate::output::{Fd, Output, Source};
+use crate::output::{Fd, Output, Progress, Source};
 use crate::sandbox::ModalSandbox;
 use crate::wire::{Deadline, Router, is_transient};
 use computesdk_core::{
@@ -40,6 +40,7 @@ pub(crate) struct ModalProcess {
     stdin: Mutex<Option<Input>>,
     stdout: Mutex<Option<Output>>,
     stderr: Mutex<Option<Output>>,
+    progress: [Option<Progress>; 2],
     end: OnceCell<ExitStatus>,
 }
 
@@ -101,6 +102,7 @@ impl ModalProcess {
             started,
             timeout,
             has_terminal,
+            progress: [&stdout, &stderr].map(|output| output.as_ref().map(Output::progress)),
             stdin: Mutex::new(stdin),
             stdout: Mutex::new(stdout),
             stderr: Mutex::new(stderr),
@@ -119,6 +121,15 @@ impl ModalProcess {
             Some(sandbox) => sandbox.error(operation, status).await,
             None => call_error(operation, status),
         }
+    }
+
+    /// The end, once what was written before it is here: whoever is told of it may soon read no more.
+    async fn until_end(&self) -> Result<ExitStatus, Status> {
+        let status = self.ask_end().await?;
+        let exit = tokio::time::Instant::now();
+        let caught_up = self.progress.iter().flatten().map(|progress| progress.clone().caught_up(exit));
+        futures_util::future::join_all(caught_up).await;
+        Ok(status)
     }
 
     async fn ask_end(&self) -> Result<ExitStatus, Status> {
@@ -277,7 +288,7 @@ impl Process for ModalProcess {
     }
 
     async fn wait(&self) -> Result<ExitStatus> {
-        let asked = self.end.get_or_try_init(|| self.ask_end()).await;
+        let asked = self.end.get_or_try_init(|| self.until_end()).await;
         asked.copied().map_err(|status| {
             call_error("process.wait", status).with_context("sandbox", self.router.sandbox_id.as_str())
         })

@@ -337,10 +337,10 @@ impl Sandbox for ModalSandbox {
     }
 
     async fn set_network(&self, network: Network) -> Result<()> {
+        let access = network::access("sandbox.set_network", Some(&network))?;
         let set = async {
             let task_id = self.router.task().await?.to_owned();
-            let request =
-                TaskSetNetworkAccessRequest { task_id, network_access: Some(network::access(Some(&network))) };
+            let request = TaskSetNetworkAccessRequest { task_id, network_access: Some(access) };
             let call = self.router.call(Deadline::SHORT, request, |mut client, request| async move {
                 client.task_set_network_access(request).await
             });

@@ -131,7 +131,7 @@ fn helper_error(code: i32, text: &str) -> (ErrorKind, String, Option<String>) {
         "IsDirectory" => (ErrorKind::InvalidArgument, "it is a directory"),
         "NotDirectory" | "IsFile" => (ErrorKind::InvalidArgument, "it is no directory"),
         "DirectoryNotEmpty" => (ErrorKind::InvalidArgument, "the directory is not empty"),
-        "NotSupported" => (ErrorKind::InvalidArgument, "that cannot be done with it"),
+        "NotSupported" | "InvalidInput" => (ErrorKind::InvalidArgument, "that cannot be done with it"),
         "FileTooLarge" => (ErrorKind::QuotaExceeded, "the file is too large"),
         _ => (ErrorKind::Unexpected, "the helper for files failed"),
     };

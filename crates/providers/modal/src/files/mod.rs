@@ -43,7 +43,16 @@ impl ModalFiles {
 
     /// One entry, not followed.
     async fn entry(&self, operation: &'static str, path: &str) -> Result<Entry> {
-        let told = self.helper.run(operation, path, &json!({ "Stat": { "path": path } })).await?;
+        let told = self.helper.run(operation, path, &json!({ "Stat": { "path": path } })).await.map_err(|error| {
+            // Below a file there is nothing: for who asks about a path, that is one more way not to be there.
+            if error.context_value("error_kind") == Some("NotDirectory") {
+                return Error::new(ErrorKind::NotFound, operation, error.to_string())
+                    .with_provider(NAME)
+                    .with_context("path", path)
+                    .with_source(error);
+            }
+            error
+        })?;
         entry::parse(&told).map_err(|error| helper::strange(operation, path, error))
     }
 
@@ -184,8 +193,14 @@ impl Files for ModalFiles {
     async fn remove(&self, path: &str) -> Result<()> {
         const OPERATION: &str = "filesystem.remove";
         check::absolute(OPERATION, "path", path)?;
-        if path.split('/').all(|part| part.is_empty() || part == ".") {
-            return Err(refused(OPERATION, path, "the root directory is not removed"));
+        // The root, and what `rm` does not remove either: one never knows what is meant.
+        let last = path.split('/').rfind(|part| !part.is_empty()).unwrap_or("..");
+        if [".", ".."].contains(&last) {
+            return Err(refused(
+                OPERATION,
+                path,
+                "the root directory, and paths that end in `.` or `..`, are not removed",
+            ));
         }
         match self.helper.run(OPERATION, path, &json!({ "Remove": { "path": path, "recursive": true } })).await {
             // What is missing is fine; a sandbox that is missing is not.
