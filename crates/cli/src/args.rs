@@ -1,6 +1,8 @@
 //! The command line, as data. The comments of fields and variants are the help text.
 
 use crate::bench::args::BenchArgs;
+#[cfg(feature = "serve")]
+use crate::serve::args::ServeArgs;
 use crate::values::{self, LocalFile, Variable};
 use crate::{duration, size};
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum, value_parser};
@@ -30,6 +32,7 @@ Examples:
   compute run -c 'print(6*7)'      run a line of code
   compute shell                    look around in a sandbox
   compute doctor                   what isolation this machine offers, and how to get more
+  compute serve -- pytest          Modal's API on this machine, for a command
   compute bench                    what a sandbox costs, beside none";
 
 /// Run other people's code in a sandbox on this machine: no daemon, no account, nothing downloaded.
@@ -65,6 +68,9 @@ pub(crate) enum Command {
     Doctor(DoctorArgs),
     /// Measure sandboxes beside this machine without one
     Bench(Box<BenchArgs>),
+    /// Serve Modal's API on this machine: Modal's own SDKs run against it unmodified
+    #[cfg(feature = "serve")]
+    Serve(Box<ServeArgs>),
     /// Show the certificate authority of published ports, and how to trust it
     Ca(CaArgs),
     /// Print a completion script for a shell

@@ -7,7 +7,7 @@
 //!                └ network_log: what is decided meanwhile
 //! ```
 //!
-//! `bench` stands apart: it measures a provider, and has a folder of its own.
+//! `bench` and `serve` stand apart: one measures a provider, the other puts Modal's API in front of one; each has a folder of its own.
 //!
 //! Start-up time counts: one thread, nothing parsed or built that the command does not need.
 
@@ -20,6 +20,8 @@ mod exit;
 mod network_log;
 mod printer;
 mod program;
+#[cfg(feature = "serve")]
+mod serve;
 mod session;
 mod signals;
 mod size;

@@ -74,8 +74,9 @@
 //! # }
 //! ```
 //!
-//! A sandbox lives until it is destroyed or its lifetime ends. **Dropping a [`Sandbox`] does nothing**; a
-//! [`SandboxGuard`] destroys its sandbox when it is dropped.
+//! A sandbox lives until it is destroyed, its lifetime ends, or nobody has used it for its
+//! [`idle_timeout`](CreateParams::idle_timeout) if it has one. **Dropping a [`Sandbox`] does nothing**; a [`SandboxGuard`]
+//! destroys its sandbox when it is dropped.
 //!
 //! # Run code
 //!

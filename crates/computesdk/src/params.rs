@@ -64,6 +64,13 @@ impl CreateParams {
         self
     }
 
+    /// Ends the sandbox when nothing used it for so long; what counts as use is at [`CreateOptions::idle_timeout`].
+    #[must_use]
+    pub fn idle_timeout(mut self, idle: Duration) -> Self {
+        self.options.idle_timeout = Some(idle);
+        self
+    }
+
     /// Connects to this sandbox instead of making one.
     #[must_use]
     pub fn sandbox_id(mut self, id: impl Into<SandboxId>) -> Self {

@@ -59,7 +59,7 @@ pub struct Limits {
     pub open_files: bool,
     /// Lifetime of a sandbox.
     pub timeout: bool,
-    /// Unused time of a sandbox.
+    /// Unused time of a sandbox, see [`CreateOptions::idle_timeout`].
     pub idle_timeout: bool,
     /// Run time of one process.
     pub exec_timeout: bool,

@@ -80,7 +80,10 @@ pub struct CreateOptions {
     /// Lifetime of the sandbox and default limit of each execution. Default: the provider's, 300 s on `local`.
     /// [`Duration::MAX`] asks for no limit.
     pub timeout: Option<Duration>,
-    /// Ends the sandbox when nothing ran for so long.
+    /// Ends the sandbox when nothing used it for so long, with [`EndCause::IdleTimedOut`](crate::EndCause::IdleTimedOut).
+    /// It is used while a process runs that `exec` started, which the main process is not, and while a connection over
+    /// `connect` or one of its tunnels is open. Writing to a process's input, and asking for its files, begin the time again;
+    /// looking at it does not. Default: none. One that is longer than `timeout` is never reached.
     pub idle_timeout: Option<Duration>,
     /// Connect to this sandbox instead of making one.
     pub sandbox_id: Option<SandboxId>,

@@ -150,6 +150,8 @@ pub enum EndCause {
     DiskFull,
     /// Its lifetime passed.
     TimedOut,
+    /// Nothing used it for as long as its [`idle_timeout`](crate::CreateOptions::idle_timeout).
+    IdleTimedOut,
     /// Somebody called `destroy`, `kill` or `terminate`.
     Terminated,
     /// The engine or the machine under it went away.
@@ -167,6 +169,7 @@ impl fmt::Display for EndCause {
             Self::ProcessLimit => f.write_str("its limit of processes was reached"),
             Self::DiskFull => f.write_str("its disk was full"),
             Self::TimedOut => f.write_str("its lifetime passed"),
+            Self::IdleTimedOut => f.write_str("it was idle for too long"),
             Self::Terminated => f.write_str("it was destroyed"),
             Self::HostLost { reason } => write!(f, "host lost: {reason}"),
         }
@@ -179,7 +182,7 @@ impl fmt::Display for EndCause {
 pub enum SandboxStatus {
     /// It lives.
     Running,
-    /// It ended as asked: destroyed, timed out, or its main process exited with 0.
+    /// It ended as asked: destroyed, timed out, idle, or its main process exited with 0.
     Stopped,
     /// It ended badly: its main process failed, a limit was met, or the host was lost.
     Error,
@@ -191,7 +194,9 @@ impl SandboxStatus {
     pub fn of(end: Option<&EndCause>) -> Self {
         match end {
             None => Self::Running,
-            Some(EndCause::Exited { code: 0 } | EndCause::TimedOut | EndCause::Terminated) => Self::Stopped,
+            Some(EndCause::Exited { code: 0 } | EndCause::TimedOut | EndCause::IdleTimedOut | EndCause::Terminated) => {
+                Self::Stopped
+            }
             Some(
                 EndCause::Exited { .. }
                 | EndCause::OutOfMemory
@@ -266,6 +271,14 @@ mod tests {
         assert_eq!(code(ExitCause::TimedOut), 124);
         assert_eq!(code(ExitCause::NotStarted { reason: StartFailure::NotFound }), 127);
         assert_eq!(code(ExitCause::NotStarted { reason: StartFailure::BadInterpreter }), 126);
+    }
+
+    #[test]
+    fn an_idle_end_is_one_that_was_asked_for() {
+        let end = EndCause::IdleTimedOut;
+        assert_eq!(SandboxStatus::of(Some(&end)), SandboxStatus::Stopped);
+        assert_eq!(end.to_string(), "it was idle for too long");
+        assert_eq!(serde_json::to_value(&end).unwrap(), serde_json::json!({ "cause": "idleTimedOut" }));
     }
 
     #[test]

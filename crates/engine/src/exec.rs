@@ -6,6 +6,7 @@
 //! [`OBEY_WITHIN`], the sandbox is ended.
 
 use crate::agent::Agent;
+use crate::idle::{Active, Activity};
 use crate::record::Record;
 use crate::sandbox::Shared;
 use crate::stream::{Drains, Output, ReadStream, SharedTally, Store, Terminal, WriteStream};
@@ -20,6 +21,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
+use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 /// How long the end of a program whose time is up may take before its sandbox is ended instead.
@@ -137,6 +139,7 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) open_files: u64,
     /// How long the sandbox lives at most.
     pub(crate) lifetime: Option<Duration>,
+    pub(crate) activity: &'a Activity,
 }
 
 /// A program that was started. Dropping it leaves the program running; output that nobody has taken then goes nowhere.
@@ -148,6 +151,8 @@ pub struct Exec {
     record: Arc<Record>,
     terminal: Option<Terminal>,
     streams: Mutex<Streams>,
+    /// Of a sandbox with an idle time: counts it as a use until it ends.
+    counted: Option<AbortHandle>,
 }
 
 #[derive(Debug, Default)]
@@ -202,7 +207,7 @@ impl Exec {
             // A copy, because a runtime takes each descriptor once.
             let writer = rustix::io::fcntl_dupfd_cloexec(terminal, 3);
             let writer = writer.map_err(|errno| EngineError::host("copy the terminal's descriptor")(errno.into()))?;
-            streams.stdin = Some(WriteStream::terminal(Arc::new(writer)));
+            streams.stdin = Some(WriteStream::terminal(Arc::new(writer), around.activity.clone()));
             streams.stdout = Some(Output::new(Arc::clone(terminal), Arc::clone(&record.tally), around.store.clone()));
         }
         [&streams.stdout, &streams.stderr].into_iter().flatten().for_each(|output| around.drains.add(output));
@@ -213,7 +218,26 @@ impl Exec {
             around.runtime.spawn(enforce(limit, agent, end, Arc::clone(&record), around.sandbox));
         }
         let agent = Arc::clone(agent);
-        Ok(Self { number, agent, end: receiver, record, terminal, streams: Mutex::new(streams) })
+        Ok(Self { number, agent, end: receiver, record, terminal, streams: Mutex::new(streams), counted: None })
+    }
+
+    /// Holds this until its end, whatever becomes of its handles.
+    pub(crate) fn count(&mut self, active: Active, runtime: &Handle) {
+        if active.is_counted() {
+            let watch = self.watch();
+            let counted = runtime.spawn(async move {
+                watch.wait().await;
+                drop(active);
+            });
+            self.counted = Some(counted.abort_handle());
+        }
+    }
+
+    /// What [`Exec::count`] holds goes now.
+    pub(crate) fn count_no_more(&self) {
+        if let Some(counted) = &self.counted {
+            counted.abort();
+        }
     }
 
     /// Its standard input, once. With a terminal, what is typed.
@@ -345,7 +369,7 @@ fn open_pipes(
         match index {
             0 => {
                 inside.push(read);
-                streams.stdin = Some(WriteStream::pipe(write)?);
+                streams.stdin = Some(WriteStream::pipe(write, around.activity.clone())?);
             }
             1 => {
                 inside.push(write);

@@ -14,6 +14,7 @@ use crate::engine::Inner;
 use crate::error::describe;
 use crate::events::{EventKind, EventLog, Events};
 use crate::exec::{Exec, ExecEnd, ExecSpec, Surroundings};
+use crate::idle::Activity;
 use crate::launcher::{Launcher, within};
 use crate::network::Networks;
 use crate::record::Record;
@@ -42,6 +43,9 @@ const ENDED_WITHIN: Duration = Duration::from_secs(60);
 pub struct SandboxSpec {
     /// Ends it after so long, counted from its creation. `None` is no limit.
     pub lifetime: Option<Duration>,
+    /// Ends it after nothing used it for so long: no program runs that was started with `exec`, except the main one; nobody
+    /// writes to a program's input or asks for its files; no [`Activity`] of it is held, as for connections. `None` is no limit.
+    pub idle: Option<Duration>,
     /// What it may use.
     pub limits: Limits,
     /// What it may reach.
@@ -65,6 +69,8 @@ pub enum End {
     DiskFull,
     /// Its lifetime passed.
     TimedOut,
+    /// Nothing used it for as long as it may be idle.
+    IdleTimedOut,
     /// Somebody ended it.
     Terminated,
     /// Its first process, the launcher or the engine went away, or broke the protocol.
@@ -82,6 +88,7 @@ impl fmt::Display for End {
             Self::ProcessLimit => f.write_str("its limit of processes was reached"),
             Self::DiskFull => f.write_str("its disk was full"),
             Self::TimedOut => f.write_str("its lifetime passed"),
+            Self::IdleTimedOut => f.write_str("it was idle for too long"),
             Self::Terminated => f.write_str("it was destroyed"),
             Self::HostLost { reason } => write!(f, "host lost: {reason}"),
         }
@@ -303,6 +310,7 @@ pub struct Sandbox {
     /// Most open files of each program; 0 is what programs get by default.
     open_files: u64,
     lifetime: Option<Duration>,
+    activity: Activity,
     changing: Arc<tokio::sync::Mutex<()>>,
 }
 
@@ -324,6 +332,17 @@ impl Sandbox {
                 }
             });
         }
+        let activity = Activity::new(spec.idle);
+        if let Some(idle) = spec.idle {
+            let (watched, watch) = (Arc::clone(&shared), activity.clone());
+            engine.runtime().spawn(async move {
+                let mut end = watched.end.subscribe();
+                tokio::select! {
+                    _ = end.wait_for(Option::is_some) => {}
+                    () = watch.watch(idle, || watched.end(End::IdleTimedOut)) => {}
+                }
+            });
+        }
         let open_files = spec.limits.open_files.unwrap_or(0);
         shared.events.tell(EventKind::Created);
         Self {
@@ -332,6 +351,7 @@ impl Sandbox {
             created_at: SystemTime::now(),
             open_files,
             lifetime: spec.lifetime,
+            activity,
             changing: Arc::default(),
         }
     }
@@ -391,6 +411,12 @@ impl Sandbox {
         Ok(())
     }
 
+    /// Counts its uses, for whoever uses it in a way that the engine does not see.
+    #[must_use]
+    pub fn activity(&self) -> &Activity {
+        &self.activity
+    }
+
     /// Returns when it has ended. Holds neither it nor its engine.
     pub fn over(&self) -> impl Future<Output = ()> + Send + 'static {
         let mut end = self.shared.end.subscribe();
@@ -427,6 +453,7 @@ impl Sandbox {
     /// [`EngineError::Refused`] with the reason if it cannot be started, [`EngineError::Invalid`] for arguments that
     /// no program can have, [`EngineError::Ended`] if the sandbox has ended.
     pub async fn exec(&self, mut spec: ExecSpec) -> Result<Exec, EngineError> {
+        let active = self.activity.hold();
         let agent = self.agent()?;
         if self.shared.network().as_ref().is_some_and(|network| network.is_proxy) {
             for (name, value) in network::proxy_variables() {
@@ -453,10 +480,14 @@ impl Sandbox {
             store: &self.engine.store,
             open_files: self.open_files,
             lifetime: self.lifetime,
+            activity: &self.activity,
         };
         match Exec::start(around, record, spec).await {
             Err(error) => Err(self.explain(error).await),
-            started => started,
+            Ok(mut exec) => {
+                exec.count(active, self.engine.runtime());
+                Ok(exec)
+            }
         }
     }
 
@@ -494,9 +525,11 @@ impl Sandbox {
         self.shared.shown().tally.as_ref().map(|tally| tally.tail()).unwrap_or_default()
     }
 
-    /// Makes a program the main one: its end is the sandbox's.
+    /// Makes a program the main one: its end is the sandbox's, and its running alone keeps no idle sandbox.
     pub fn set_main(&self, exec: &Exec) {
         *self.shared.shown() = Shown { tally: Some(exec.tally()), is_main: true };
+        // That it runs is no use of the sandbox: it may well only wait for one.
+        exec.count_no_more();
         let (shared, exec) = (Arc::clone(&self.shared), exec.watch());
         self.engine.runtime().spawn(async move {
             if let Some(end) = exec.wait().await {
@@ -546,6 +579,8 @@ impl Sandbox {
 
     pub(crate) fn agent(&self) -> Result<&Arc<Agent>, EngineError> {
         self.engine.check_process()?;
+        // Whoever asks for it wants something of the sandbox.
+        self.activity.note();
         if let Some(end) = self.ended() {
             return Err(EngineError::Ended(end));
         }

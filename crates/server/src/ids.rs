@@ -19,6 +19,7 @@ pub(crate) enum Family {
 
 impl Family {
     /// The family that an id has the shape of.
+    #[cfg(test)]
     pub(crate) fn of(sandbox_id: &str) -> Option<Self> {
         let rest = sandbox_id.strip_prefix("sb-")?;
         match rest.len() {
@@ -60,6 +61,18 @@ pub(crate) fn fresh(prefix: &str) -> String {
     id
 }
 
+/// The id that belongs to these words, in the shape of a fresh one.
+pub(crate) fn of_key(prefix: &str, words: &[&str]) -> String {
+    let mut hash = ring::digest::Context::new(&ring::digest::SHA256);
+    for word in words {
+        hash.update(&word.len().to_le_bytes());
+        hash.update(word.as_bytes());
+    }
+    let digits = hash.finish();
+    let digits = digits.as_ref().iter().take(22).map(|byte| char::from(BASE62[usize::from(byte % 62)]));
+    format!("{prefix}-{}", digits.collect::<String>())
+}
+
 /// 48 bits of milliseconds and 80 random ones, in Crockford's base 32.
 fn ulid(now: SystemTime) -> String {
     let millis = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis()) & ((1 << 48) - 1);
@@ -90,6 +103,14 @@ mod tests {
         ] {
             assert_eq!(Family::of(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn ids_of_keys_tell_words_apart() {
+        let of = |words: &[&str]| of_key("ex", words);
+        assert_eq!(of(&["a", "b"]), of(&["a", "b"]));
+        assert_ne!(of(&["a", "b"]), of(&["ab", ""]));
+        assert_eq!(of(&["a"]).len(), fresh("ex").len());
     }
 
     #[test]

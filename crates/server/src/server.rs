@@ -4,7 +4,7 @@ use crate::ServerOptions;
 use crate::auth::{AuthLayer, Signer, bearer};
 use crate::fault::{FaultLayer, Faults};
 use crate::front::{self, ServeReport};
-use crate::http::{Admin, routes};
+use crate::http::{Admin, Check, routes, tokens};
 use crate::live::output::Spool;
 use crate::live::table::Quota;
 use crate::state::{State, StateError, StateOptions};
@@ -26,7 +26,7 @@ use tower::{Layer as _, ServiceExt as _};
 /// The most that a client sends or takes in one message: what Modal's own clients allow (modal-wire notes, 2.4).
 const MOST_MESSAGE: usize = 100 << 20;
 /// The workspace of those who have a token from the server's start.
-const WORKSPACE: &str = "local";
+pub(crate) const WORKSPACE: &str = "local";
 /// How long the sandboxes may take to end when the server stops.
 const ENDING: Duration = Duration::from_secs(20);
 /// Ended sandboxes that are remembered in each workspace.
@@ -61,7 +61,10 @@ pub struct Server {
 
 impl std::fmt::Debug for Server {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Server").field("provider", &self.provider).field("options", &self.options).finish_non_exhaustive()
+        f.debug_struct("Server")
+            .field("provider", &self.provider)
+            .field("options", &self.options)
+            .finish_non_exhaustive()
     }
 }
 
@@ -136,13 +139,15 @@ impl Server {
         let grpc = FaultLayer::new(self.faults.clone()).layer(NameUnserved.layer(grpc));
         let grpc = AuthLayer::new(self.state.clone(), signer).layer(grpc);
         let state = self.state.clone();
-        let check = Arc::new(move |headers: &http::HeaderMap| bearer(headers, &state).is_some());
-        let admin = routes(Admin { faults: self.faults, check });
+        // Faults and tokens are everybody's: whoever was only let in to a workspace of another name does not touch them.
+        let check: Check = Arc::new(move |headers: &http::HeaderMap| {
+            bearer(headers, &state).is_some_and(|who| who.workspace == WORKSPACE)
+        });
+        let tokens = tokens::routes(self.state.clone(), Arc::clone(&check));
+        let admin = routes(Admin { faults: self.faults, check }).merge(tokens);
         let service = tower::service_fn(move |request: Request<Body>| {
             let (grpc, admin) = (grpc.clone(), admin.clone());
-            async move {
-                if front::is_grpc(&request) { grpc.oneshot(request).await } else { admin.oneshot(request).await }
-            }
+            async move { if front::is_grpc(&request) { grpc.oneshot(request).await } else { admin.oneshot(request).await } }
         });
 
         let report = front::serve(listener, service, self.options.front, stop).await;

@@ -89,6 +89,11 @@ pub(crate) async fn serve_greeting(sandbox: &Sandbox, port: u16, greeting: &str)
     serve(sandbox, GREETER, &["127.0.0.1", &port.to_string(), greeting]).await
 }
 
+/// The same as the command of a main process. Nothing tells when it listens.
+pub(crate) fn greeter(port: u16, greeting: &str) -> [String; 6] {
+    ["python3", "-c", GREETER, "127.0.0.1", &port.to_string(), greeting].map(str::to_owned)
+}
+
 /// What came of a request that a sandbox made.
 #[derive(Debug)]
 pub(crate) struct Fetched {

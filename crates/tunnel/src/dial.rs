@@ -1,6 +1,7 @@
 //! How the other end is reached. This crate knows no engine: whoever has one says how a port of its sandbox is dialed.
 
 use async_trait::async_trait;
+use std::any::Any;
 use std::fmt;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -20,13 +21,24 @@ pub enum Dialed {
     Tcp(TcpStream),
     /// Anything else. It is shut down for the end of a direction, and dropped when something broke.
     Other(BoxStream),
+    /// A connection, and something that is dropped when it has ended: a count of those there are, for one.
+    Kept(Box<Dialed>, Keepsake),
 }
+
+/// What a connection keeps until its end.
+pub type Keepsake = Box<dyn Any + Send>;
 
 impl Dialed {
     /// Any stream that is no TCP socket.
     #[must_use]
     pub fn other(stream: impl Stream + 'static) -> Self {
         Self::Other(Box::new(stream))
+    }
+
+    /// The same connection, keeping this until its end.
+    #[must_use]
+    pub fn keeping(self, keepsake: impl Send + 'static) -> Self {
+        Self::Kept(Box::new(self), Box::new(keepsake))
     }
 }
 
@@ -41,6 +53,7 @@ impl fmt::Debug for Dialed {
         match self {
             Self::Tcp(stream) => f.debug_tuple("Tcp").field(stream).finish(),
             Self::Other(_) => f.debug_tuple("Other").finish_non_exhaustive(),
+            Self::Kept(dialed, _) => f.debug_tuple("Kept").field(dialed).finish_non_exhaustive(),
         }
     }
 }

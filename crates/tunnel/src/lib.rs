@@ -68,7 +68,7 @@ mod store;
 mod tunnel;
 
 pub use authority::{Authority, AuthorityError};
-pub use dial::{BoxStream, Dial, DialFn, Dialed, Stream, dial_fn};
+pub use dial::{BoxStream, Dial, DialFn, Dialed, Keepsake, Stream, dial_fn};
 pub use guard::{ConnectToken, Guard, GuardError};
 pub use tunnel::{TlsFace, Tunnel, TunnelError, TunnelOptions, TunnelStats};
 

@@ -3,7 +3,7 @@
 //! An end that is dropped before both directions came to their end is reset, not closed: whoever is at the other side then
 //! sees that something is missing, as it would without a tunnel.
 
-use crate::dial::Dialed;
+use crate::dial::{Dialed, Keepsake};
 use rustix::net::{Shutdown, shutdown, sockopt};
 use std::io;
 use std::pin::Pin;
@@ -87,18 +87,19 @@ pub(crate) struct Side {
     pub(crate) writer: Writer,
     pub(crate) tcp: Option<Tcp>,
     clean: bool,
+    keepsakes: Vec<Keepsake>,
 }
 
 impl Side {
     pub(crate) fn plain(tcp: Tcp) -> Self {
         let (reader, writer) = (Box::new(tcp.clone()), Box::new(tcp.clone()));
-        Self { reader, writer, tcp: Some(tcp), clean: false }
+        Self { reader, writer, tcp: Some(tcp), clean: false, keepsakes: Vec::new() }
     }
 
     pub(crate) fn tls(stream: TlsStream<Tcp>) -> Self {
         let tcp = stream.get_ref().0.clone();
         let (reader, writer) = tokio::io::split(stream);
-        Self { reader: Box::new(reader), writer: Box::new(writer), tcp: Some(tcp), clean: false }
+        Self { reader: Box::new(reader), writer: Box::new(writer), tcp: Some(tcp), clean: false, keepsakes: Vec::new() }
     }
 
     pub(crate) fn dialed(dialed: Dialed) -> Self {
@@ -106,7 +107,18 @@ impl Side {
             Dialed::Tcp(stream) => Self::plain(Tcp::new(stream)),
             Dialed::Other(stream) => {
                 let (reader, writer) = tokio::io::split(stream);
-                Self { reader: Box::new(reader), writer: Box::new(writer), tcp: None, clean: false }
+                Self {
+                    reader: Box::new(reader),
+                    writer: Box::new(writer),
+                    tcp: None,
+                    clean: false,
+                    keepsakes: Vec::new(),
+                }
+            }
+            Dialed::Kept(dialed, keepsake) => {
+                let mut side = Self::dialed(*dialed);
+                side.keepsakes.push(keepsake);
+                side
             }
         }
     }

@@ -155,6 +155,40 @@ async fn a_slow_reader_slows_its_sender() {
     assert!(all.len() == ALL && all.iter().all(|byte| *byte == 7));
 }
 
+#[tokio::test]
+async fn what_a_connection_keeps_goes_with_it() {
+    let address = {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                tokio::spawn(async move { drop(stream.read_to_end(&mut Vec::new()).await) });
+            }
+        });
+        address
+    };
+    let count = Arc::new(());
+    let counts = Arc::clone(&count);
+    let dial = dial_fn(move || {
+        let one = Arc::clone(&counts);
+        async move { TcpStream::connect(address).await.map(|stream| Dialed::Tcp(stream).keeping(one)) }
+    });
+    let tunnel = open(Arc::new(dial)).await;
+    // One is here, one in the function.
+    let is = |open: usize| Arc::strong_count(&count) == open + 2;
+    let (ends, breaks, stays) = (connect(&tunnel).await, connect(&tunnel).await, connect(&tunnel).await);
+    eventually("all three are kept", || is(3)).await;
+    drop(ends);
+    eventually("one has ended", || is(2)).await;
+    breaks.set_zero_linger().unwrap();
+    drop(breaks);
+    eventually("one was reset", || is(1)).await;
+    drop(tunnel);
+    eventually("nothing is left", || Arc::strong_count(&count) == 1).await;
+    drop(stays);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_connections_at_once() {
     let dial = sandbox(|mut stream| async move {

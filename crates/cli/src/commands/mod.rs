@@ -22,6 +22,8 @@ pub(crate) fn dispatch(cli: Cli) -> Exit {
         Command::Doctor(args) => block_on(doctor::doctor(&args, printer)),
         Command::Bench(args) if args.worker => Ok(crate::bench::worker::serve()),
         Command::Bench(args) => block_on(bench::bench(&args, printer)),
+        #[cfg(feature = "serve")]
+        Command::Serve(args) => crate::serve::block_on(*args, printer),
         Command::Ca(args) => ca::ca(&args, printer),
         Command::Completions(args) => completions::completions(&args, printer),
     };

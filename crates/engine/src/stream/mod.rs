@@ -11,6 +11,7 @@ pub(crate) use drains::Drains;
 pub(crate) use output::{Output, SharedTally, Totals};
 pub(crate) use spool::{DEFAULT_CAP, Store, check_cap};
 
+use crate::idle::Activity;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
@@ -35,7 +36,11 @@ pub struct ReadStream {
 
 /// Input of a process. Dropping it, or shutting it down, is the process's end of file (not on a terminal).
 #[derive(Debug)]
-pub struct WriteStream(Write);
+pub struct WriteStream {
+    write: Write,
+    /// Whoever writes uses the sandbox.
+    activity: Activity,
+}
 
 #[derive(Debug)]
 enum Write {
@@ -56,12 +61,13 @@ impl Drop for ReadStream {
 }
 
 impl WriteStream {
-    pub(crate) fn pipe(fd: OwnedFd) -> io::Result<Self> {
-        pipe::Sender::from_owned_fd(fd).map(|pipe| Self(Write::Pipe(Some(pipe))))
+    pub(crate) fn pipe(fd: OwnedFd, activity: Activity) -> io::Result<Self> {
+        let pipe = pipe::Sender::from_owned_fd(fd)?;
+        Ok(Self { write: Write::Pipe(Some(pipe)), activity })
     }
 
-    pub(crate) fn terminal(terminal: Terminal) -> Self {
-        Self(Write::Terminal { terminal, registered: None })
+    pub(crate) fn terminal(terminal: Terminal, activity: Activity) -> Self {
+        Self { write: Write::Terminal { terminal, registered: None }, activity }
     }
 }
 
@@ -93,7 +99,8 @@ impl AsyncRead for ReadStream {
 
 impl AsyncWrite for WriteStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let (terminal, registered) = match &mut self.0 {
+        self.activity.note();
+        let (terminal, registered) = match &mut self.write {
             Write::Pipe(Some(pipe)) => return Pin::new(pipe).poll_write(cx, bytes),
             Write::Pipe(None) => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
             Write::Terminal { terminal, registered } => (terminal, registered),
@@ -117,7 +124,7 @@ impl AsyncWrite for WriteStream {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if let Write::Pipe(pipe) = &mut self.0 {
+        if let Write::Pipe(pipe) = &mut self.write {
             // Closing is what the other side sees as the end.
             *pipe = None;
         }

@@ -1,6 +1,7 @@
 //! Files of a sandbox.
 
 use crate::error::{NAME, call_error};
+use crate::used::Used;
 use computesdk_core::{
     DirEntry, Error, File, FileKind, FileStat, Files, OpenMode, Result, WatchEvent, WatchKind, WatchStream, async_trait,
 };
@@ -39,7 +40,7 @@ impl Files for LocalFiles {
             return Err(Error::invalid("filesystem.open", "mode", problem).with_provider(NAME));
         }
         let file = self.sandbox.open(path, how, mode).await.map_err(self.error("filesystem.open", path))?;
-        Ok(Box::new(tokio::fs::File::from_std(file)))
+        Ok(Box::new(Used::new(tokio::fs::File::from_std(file), self.sandbox.activity().clone())))
     }
 
     async fn stat(&self, path: &str, follow: bool) -> Result<FileStat> {

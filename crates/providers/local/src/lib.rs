@@ -24,6 +24,7 @@ mod ports;
 mod process;
 mod provider;
 mod sandbox;
+mod used;
 
 pub use computesdk_engine::{Doctor, InterpreterReport, RejectedReport, RungReport};
 pub use config::{LocalConfig, authority_dir};

@@ -94,7 +94,10 @@ impl Ports {
         let dialed = sandbox.clone();
         let dial = dial_fn(move || {
             let sandbox = dialed.clone();
-            async move { sandbox.connect(port).await.map(Dialed::from).map_err(as_io) }
+            async move {
+                let active = sandbox.activity().hold();
+                sandbox.connect(port).await.map(|stream| Dialed::from(stream).keeping(active)).map_err(as_io)
+            }
         });
         let opened = tunnel::Tunnel::open(Arc::new(dial), options).await.map_err(|error| {
             failed(ErrorKind::Unavailable, format!("port {port} cannot be published: {error}"), port).with_source(error)

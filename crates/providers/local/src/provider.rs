@@ -137,10 +137,13 @@ impl Local {
         let engine = self.engine(options.isolation).await?;
         let mut spec = SandboxSpec::default();
         spec.lifetime = (timeout != Duration::MAX).then_some(timeout);
+        spec.idle = options.idle_timeout;
         spec.limits = limits(&options.resources);
         spec.network = policy;
         let sandbox = engine.create(&spec).await.map_err(create_error)?;
         let undo = Undo(Some(sandbox.clone()));
+        // Until it is furnished.
+        let active = sandbox.activity().hold();
 
         let local = Arc::new(LocalSandbox {
             id: SandboxId::new(format!("sb-{}", engine::random_name())),
@@ -165,6 +168,7 @@ impl Local {
                 Err(cleanup) => error.with_cleanup_error(cleanup),
             });
         }
+        drop(active);
         self.known().remember(Arc::clone(&local));
         undo.keep();
         drop(reserved);
@@ -231,6 +235,9 @@ fn check(options: &CreateOptions, timeout: Duration) -> Result<()> {
         |field: &str, problem: String| Err(Error::invalid("sandbox.create", field, problem).with_provider(NAME));
     if timeout.is_zero() {
         return invalid("timeout", String::from("it must be longer than nothing"));
+    }
+    if options.idle_timeout.is_some_and(|idle| idle.is_zero()) {
+        return invalid("idle_timeout", String::from("it must be longer than nothing"));
     }
     for (name, value) in &options.env {
         if name.is_empty() || name.contains(['=', '\0']) {
@@ -341,8 +348,8 @@ impl Provider for Local {
             disk: true,
             open_files: true,
             timeout: true,
+            idle_timeout: true,
             exec_timeout: true,
-            ..capabilities.limits
         };
         capabilities.limits_hint.clone_from(&kept.advice);
         capabilities.degraded_isolation = true;

@@ -5,6 +5,7 @@ use crate::files::LocalFiles;
 use crate::network::{self, Events};
 use crate::ports::Ports;
 use crate::process::{LocalProcess, State};
+use crate::used::Used;
 use computesdk_core::{
     BoxStream, EndCause, Error, ErrorKind, EventStream, ExecOptions, Files, Network, Process, ProcessId, Result,
     Runtime, Sandbox, SandboxId, SandboxInfo, SandboxStatus, StartFailure, Stdio, Tunnel, Usage, async_trait,
@@ -225,8 +226,9 @@ impl Sandbox for LocalSandbox {
     }
 
     async fn connect(&self, port: u16) -> Result<BoxStream> {
+        let active = self.sandbox.activity().hold();
         let connected = self.sandbox.connect(port).await;
-        connected.map(|stream| Box::new(stream) as BoxStream).map_err(|error| match error {
+        connected.map(|stream| Box::new(Used::new(stream, active)) as BoxStream).map_err(|error| match error {
             EngineError::File(source) => {
                 let text = format!("nothing answers at port {port} of sandbox {}", self.id);
                 Error::new(ErrorKind::Unavailable, "sandbox.connect", text)
@@ -271,6 +273,7 @@ pub(crate) fn end_cause(end: End) -> EndCause {
         End::DiskFull => EndCause::DiskFull,
         End::Exited { code } => EndCause::Exited { code },
         End::TimedOut => EndCause::TimedOut,
+        End::IdleTimedOut => EndCause::IdleTimedOut,
         End::Terminated => EndCause::Terminated,
         End::HostLost { reason } => EndCause::HostLost { reason },
         // The engine's list may grow; what is not known here is still an end that was not asked for.

@@ -1,6 +1,6 @@
 //! Who calls, as handlers find it in a request's extensions.
 
-use http::{Extensions, HeaderMap, Uri, header};
+use http::{Extensions, HeaderMap, HeaderValue, Uri, header};
 use tonic::Status;
 
 /// Of what a client says of itself, only so much is believed.
@@ -57,7 +57,7 @@ impl RouterCaller {
 
 /// The kind of client and its version.
 pub(super) fn client(headers: &HeaderMap) -> (ClientKind, Option<String>) {
-    let kind = match headers.get("x-modal-client-type").map(|value| value.as_bytes()) {
+    let kind = match headers.get("x-modal-client-type").map(HeaderValue::as_bytes) {
         Some(b"1") => ClientKind::Python,
         Some(b"8") => ClientKind::Js,
         Some(b"7" | b"9") => ClientKind::Go,
@@ -77,6 +77,6 @@ pub(super) fn authority(uri: &Uri, headers: &HeaderMap) -> Option<String> {
     }
 }
 
-fn shown(value: &http::HeaderValue) -> Option<String> {
+fn shown(value: &HeaderValue) -> Option<String> {
     value.to_str().ok().filter(|value| value.len() <= MOST_SHOWN).map(ToOwned::to_owned)
 }

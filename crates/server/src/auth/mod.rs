@@ -15,9 +15,6 @@ mod caller;
 mod jwt;
 mod layer;
 
-#[allow(unused_imports, reason = "for rooms that are not there yet")]
-pub(crate) use caller::{Caller, ClientKind, RouterCaller};
-#[allow(unused_imports, reason = "for rooms that are not there yet")]
-pub(crate) use jwt::{AUTH_TOKEN_LIFE, AuthClaims, JwtError, ROUTER_TOKEN_LIFE, RouterClaims, Signer};
-#[allow(unused_imports, reason = "for rooms that are not there yet")]
-pub(crate) use layer::{AuthLayer, AuthService, bearer};
+pub(crate) use caller::{Caller, RouterCaller};
+pub(crate) use jwt::{AuthClaims, RouterClaims, Signer};
+pub(crate) use layer::{AuthLayer, bearer};

@@ -6,12 +6,14 @@
 //! | `GET /v1/faults` | yes | the fault rules, and how often each was met |
 //! | `PUT /v1/faults` | yes | puts others in their place: `{"rules":["…"],"seed":1}` |
 //! | `DELETE /v1/faults` | yes | takes them away |
+//! | `/v1/tokens` | yes | see `tokens` |
 //!
 //! Errors are `{"error":{"kind","message","hint"}}`. Who asks without a token hears the same of every path below `/v1`.
 //! Whether a request is for this server at all, [`front`](crate::front) has looked at before.
 
 mod faults;
 mod problem;
+pub(crate) mod tokens;
 
 pub(crate) use problem::Problem;
 
@@ -81,7 +83,7 @@ async fn only_with_token(State(check): State<Check>, request: Request, next: Nex
         return next.run(request).await;
     }
     let problem = Problem::new(StatusCode::UNAUTHORIZED, "AuthenticationFailed", "this route asks for a token")
-        .hint("send `Authorization: Bearer TOKEN_SECRET`, with a token that the server printed or stores");
+        .hint("send `Authorization: Bearer TOKEN_ID:TOKEN_SECRET`, or the two as user and password, of a token that the server printed");
     let mut response = problem.answer();
     response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"compute\""));
     response

@@ -46,14 +46,6 @@ pub(crate) struct ImageConfig {
     pub(crate) notices: Vec<String>,
 }
 
-impl ImageConfig {
-    /// The notices of this layer alone: the log of its build.
-    pub(crate) fn log(&self, base: Option<&Self>) -> &[String] {
-        let told = base.map_or(0, |base| base.notices.len());
-        self.notices.get(told..).unwrap_or_default()
-    }
-}
-
 /// What came along with the lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Context {

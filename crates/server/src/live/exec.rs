@@ -3,7 +3,7 @@
 use super::input::Input;
 use super::output::{Output, Spool};
 use bytes::BytesMut;
-use computesdk_core::{BoxRead, ExitCause, ExitStatus, Process, Signal};
+use computesdk_core::{BoxRead, ExitCause, ExitStatus, Process};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncReadExt as _;
@@ -90,13 +90,6 @@ impl Exec {
         self.wait().await;
         for output in [&self.stdout, &self.stderr].into_iter().flatten() {
             output.finished().await;
-        }
-    }
-
-    /// Ends it.
-    pub(crate) async fn kill(&self) {
-        if let Err(error) = self.process.signal(Signal::KILL).await {
-            tracing::debug!(%error, "a process was not ended");
         }
     }
 }

@@ -6,7 +6,7 @@
 use computesdk_core::BoxWrite;
 use std::future::Future;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::{Mutex, watch};
 
@@ -25,7 +25,6 @@ pub(crate) enum WriteError {
 pub(crate) struct Input {
     writer: Mutex<Option<BoxWrite>>,
     taken: AtomicU64,
-    closed: AtomicBool,
     /// Counts those who asked for the status.
     turn: watch::Sender<u64>,
     /// For clients that number their messages (V1): the last one that was taken.
@@ -34,14 +33,13 @@ pub(crate) struct Input {
 
 impl std::fmt::Debug for Input {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Input").field("taken", &self.taken).field("closed", &self.closed).finish_non_exhaustive()
+        f.debug_struct("Input").field("taken", &self.taken).finish_non_exhaustive()
     }
 }
 
 impl Input {
     pub(crate) fn new(writer: Option<BoxWrite>) -> Self {
         Self {
-            closed: AtomicBool::new(writer.is_none()),
             writer: Mutex::new(writer),
             taken: AtomicU64::new(0),
             turn: watch::Sender::new(0),
@@ -80,23 +78,22 @@ impl Input {
         while !data.is_empty() {
             // One write is taken or not: whoever is cut off here knows how far it came.
             match self.unless_put_out(turn, open.write(data)).await? {
-                Ok(0) => return Err(self.close(&mut writer, io::ErrorKind::WriteZero.into())),
+                Ok(0) => return Err(Self::close(&mut writer, io::ErrorKind::WriteZero.into())),
                 Ok(count) => {
                     self.taken.fetch_add(count as u64, Ordering::AcqRel);
                     data = &data[count..];
                 }
-                Err(error) => return Err(self.close(&mut writer, error)),
+                Err(error) => return Err(Self::close(&mut writer, error)),
             }
         }
         let flushed = self.unless_put_out(turn, open.flush()).await?;
         if let Err(error) = flushed {
-            return Err(self.close(&mut writer, error));
+            return Err(Self::close(&mut writer, error));
         }
         if eof {
             // The reader may be gone: then it has its end already.
             let _ = open.shutdown().await;
             *writer = None;
-            self.closed.store(true, Ordering::Release);
         }
         Ok(())
     }
@@ -122,20 +119,14 @@ impl Input {
 
     /// The process has ended: nothing more is taken.
     pub(crate) fn end(&self) {
-        self.closed.store(true, Ordering::Release);
         // Whoever writes sees the broken pipe, and closes it.
         if let Ok(mut writer) = self.writer.try_lock() {
             *writer = None;
         }
     }
 
-    pub(crate) fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::Acquire)
-    }
-
-    fn close(&self, writer: &mut Option<BoxWrite>, error: io::Error) -> WriteError {
+    fn close(writer: &mut Option<BoxWrite>, error: io::Error) -> WriteError {
         *writer = None;
-        self.closed.store(true, Ordering::Release);
         WriteError::Closed(Some(error))
     }
 

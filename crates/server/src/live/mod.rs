@@ -11,6 +11,7 @@
 //! pumped out of the process whether anybody reads or not, and stays after its end; a start with an id that is known starts
 //! nothing. What has ended is kept for a while ([`table::ENDED`] sandboxes), then only the state remembers it.
 
+pub(crate) mod answers;
 pub(crate) mod exec;
 pub(crate) mod input;
 pub(crate) mod output;

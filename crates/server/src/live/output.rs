@@ -91,7 +91,8 @@ impl Output {
     }
 
     /// Whether the process waits because so much is unread.
-    pub(crate) fn is_blocked(&self) -> bool {
+    #[cfg(test)]
+    fn is_blocked(&self) -> bool {
         self.inner().blocked
     }
 
@@ -134,6 +135,9 @@ impl Output {
                 if given_up > inner.start {
                     inner.start = given_up;
                     continue;
+                }
+                if !inner.blocked {
+                    tracing::warn!(cap = self.spool.cap, "output that nobody reads has met its cap: its process waits");
                 }
                 inner.blocked = true;
             }

@@ -1,16 +1,21 @@
 //! One sandbox, from its creation until it is forgotten.
 
+use super::answers::Answers;
 use super::exec::Exec;
 use super::output::Spool;
 use super::share::Shares;
 use crate::files::helper::{self, HELPER};
 use crate::files::old::OldFiles;
 use crate::state::{EndRecord, SpecRecord};
-use computesdk_core::{EndCause, Error, ErrorKind, ExecOptions, ExitCause, ExitStatus, ProcessId, Result, Sandbox};
+use computesdk_core::{
+    EndCause, Error, ErrorKind, ExecOptions, ExitCause, ExitStatus, Process, ProcessId, Result, Sandbox, Signal,
+};
+use computesdk_modal_proto::client::{ContainerFilesystemExecRequest, ContainerFilesystemExecResponse};
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 use tokio::sync::{OnceCell, watch};
+use tonic::Status;
 
 /// So many execs of a sandbox are remembered; of more, those that ended first are forgotten.
 const REMEMBERED: usize = 4096;
@@ -42,6 +47,7 @@ pub(crate) struct Live {
     spool: Spool,
     execs: Mutex<Execs>,
     old_files: OldFiles,
+    old_answers: Answers<ContainerFilesystemExecResponse>,
     shares: Shares,
     ready: watch::Sender<Option<SystemTime>>,
     end: watch::Sender<Option<EndRecord>>,
@@ -61,6 +67,7 @@ impl Live {
         main: Option<Arc<Exec>>,
         main_is_ours: bool,
         spool: Spool,
+        directory: String,
     ) -> Arc<Self> {
         Arc::new(Self {
             identity,
@@ -69,7 +76,8 @@ impl Live {
             main_is_ours,
             spool,
             execs: Mutex::default(),
-            old_files: OldFiles::new(sandbox.files()),
+            old_files: OldFiles::new(sandbox.files()).in_directory(directory),
+            old_answers: Answers::default(),
             shares: Shares::new(Arc::clone(&sandbox)),
             sandbox,
             ready: watch::Sender::new(None),
@@ -104,6 +112,21 @@ impl Live {
         &self.old_files
     }
 
+    /// Does what an old client asks of its files: once for each key.
+    ///
+    /// # Errors
+    /// As [`OldFiles::exec`].
+    pub(crate) async fn old_files_exec(
+        &self,
+        key: Option<&str>,
+        request: ContainerFilesystemExecRequest,
+    ) -> std::result::Result<ContainerFilesystemExecResponse, Status> {
+        match key {
+            None => self.old_files.exec(request).await,
+            Some(key) => self.old_answers.once(key, self.old_files.exec(request)).await,
+        }
+    }
+
     /// Ports for those who show a token.
     pub(crate) fn shares(&self) -> &Shares {
         &self.shares
@@ -132,11 +155,6 @@ impl Live {
             is_first
         });
         self.shares.close();
-    }
-
-    /// When it became ready, if it has.
-    pub(crate) fn ready_at(&self) -> Option<SystemTime> {
-        *self.ready.borrow()
     }
 
     pub(crate) fn set_ready(&self, at: SystemTime) {
@@ -179,7 +197,7 @@ impl Live {
             let process_id = ProcessId::new(id);
             let start = tokio::spawn(async move {
                 let process = if options.argv.first().is_some_and(|program| program == HELPER) {
-                    helper::start(live.sandbox.files(), process_id, &options.argv[1..])
+                    live.help(process_id, &options)
                 } else {
                     options.id = Some(process_id);
                     live.sandbox.exec(options).await?
@@ -197,6 +215,24 @@ impl Live {
                 Err(error)
             }
         }
+    }
+
+    /// What the helper program would do, which no sandbox has. Its time limit and the end of the sandbox are kept here: nothing runs
+    /// in there that they could end.
+    fn help(self: &Arc<Self>, id: ProcessId, options: &ExecOptions) -> Arc<dyn Process> {
+        let process = helper::start(self.sandbox.files(), id, &options.argv[1..]);
+        let (live, watched) = (Arc::clone(self), Arc::clone(&process));
+        let limit = options.timeout.unwrap_or(Duration::MAX);
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = watched.wait() => return,
+                () = tokio::time::sleep(limit) => {}
+                _ = live.ended() => {}
+            }
+            // It has ended by itself just now.
+            let _ = watched.signal(Signal::KILL).await;
+        });
+        process
     }
 
     /// The process that was started with this id.
@@ -230,7 +266,9 @@ impl Live {
         if let Some(main) = &self.main {
             // Its last words belong to it, and a main process that was killed with its sandbox has no code of its own.
             let _ = tokio::time::timeout(LAST_OUTPUT, main.drained()).await;
-            if let (Some(status), false) = (main.status(), matches!(cause, EndCause::TimedOut | EndCause::Terminated)) {
+            if let (Some(status), false) =
+                (main.status(), matches!(cause, EndCause::TimedOut | EndCause::IdleTimedOut | EndCause::Terminated))
+            {
                 exit_code = status.code();
             }
         }
@@ -259,7 +297,7 @@ impl Live {
 pub(crate) fn code_of(cause: &EndCause) -> i32 {
     match cause {
         EndCause::Exited { code } => *code,
-        EndCause::TimedOut => 124,
+        EndCause::TimedOut | EndCause::IdleTimedOut => 124,
         _ => 128 + 9,
     }
 }

@@ -3,6 +3,7 @@
 use computesdk_core::{Error, ErrorKind, Result, Sandbox};
 use computesdk_tunnel::{Dialed, Guard, Tunnel, TunnelOptions, dial_fn};
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::io;
 use std::sync::Arc;
 use tokio::runtime::Handle;
@@ -10,10 +11,13 @@ use tokio::sync::Mutex;
 
 const OPERATION: &str = "sandbox.share";
 
+type Open = HashMap<u16, (Tunnel, Guard)>;
+
 /// The shared ports of one sandbox, each opened when it is first asked for.
 pub(crate) struct Shares {
     sandbox: Arc<dyn Sandbox>,
-    open: Arc<Mutex<Option<HashMap<u16, (Tunnel, Guard)>>>>,
+    /// By port; `None` once the sandbox has ended.
+    open: Arc<Mutex<Option<Open>>>,
 }
 
 impl std::fmt::Debug for Shares {
@@ -39,13 +43,13 @@ impl Shares {
         let Some(open) = open.as_mut() else {
             return Err(Error::new(ErrorKind::NotFound, OPERATION, "the sandbox has ended"));
         };
-        if !open.contains_key(&port) {
-            let guard = Guard::new();
-            let tunnel = self.listen(port, guard.clone()).await?;
-            open.insert(port, (tunnel, guard));
-        }
-        let Some((tunnel, guard)) = open.get(&port) else {
-            return Err(Error::new(ErrorKind::Unexpected, OPERATION, "the port was not kept"));
+        let (tunnel, guard) = match open.entry(port) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => {
+                let guard = Guard::new();
+                let tunnel = self.listen(port, guard.clone()).await?;
+                place.insert((tunnel, guard))
+            }
         };
         let token = guard.issue(user_data, None).map_err(|error| match error {
             computesdk_tunnel::GuardError::UserData => {

@@ -189,3 +189,148 @@ impl State {
         Ok(ClaimGuard { inner: Arc::clone(&self.inner), key: key.clone(), _over: over })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::scratch::Scratch;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    impl Scratch {
+        async fn claim(&self, key: &str, patience: Duration) -> Result<Claim, StateError> {
+            self.state.begin("team", "SandboxCreateV2", key, patience).await
+        }
+
+        async fn fresh(&self, key: &str) -> ClaimGuard {
+            match self.claim(key, Duration::ZERO).await.unwrap() {
+                Claim::Fresh(guard) => guard,
+                Claim::Done(answer) => panic!("{key} was done: {answer:?}"),
+            }
+        }
+
+        async fn done(&self, key: &str) -> Vec<u8> {
+            match self.claim(key, LONG).await.unwrap() {
+                Claim::Done(answer) => answer,
+                Claim::Fresh(_) => panic!("{key} was not done"),
+            }
+        }
+
+        async fn kept(&self) -> i64 {
+            let count =
+                self.state.read(|_, db| Ok(db.query_row("SELECT COUNT(*) FROM answers", [], |row| row.get(0))?));
+            count.await.unwrap()
+        }
+    }
+
+    #[tokio::test]
+    async fn the_first_answer_is_everybodys_also_after_a_restart() {
+        let scratch = Scratch::new().await;
+        scratch.fresh("a").await.finish(b"one".to_vec()).await.unwrap();
+        assert_eq!(scratch.done("a").await, b"one");
+        let scratch = scratch.restart().await;
+        assert_eq!(scratch.done("a").await, b"one");
+        for (workspace, method) in [("others", "SandboxCreateV2"), ("team", "SandboxCreate")] {
+            let claim = scratch.state.begin(workspace, method, "a", LONG).await.unwrap();
+            assert!(matches!(claim, Claim::Fresh(_)), "{workspace} {method}");
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn whoever_comes_meanwhile_waits() {
+        let scratch = Arc::new(Scratch::new().await);
+        let guard = scratch.fresh("a").await;
+        let error = scratch.claim("a", Duration::from_millis(1)).await.unwrap_err();
+        assert!(matches!(error, StateError::Pending), "{error}");
+        scratch.fresh("b").await.finish(Vec::new()).await.unwrap();
+        let mut others = tokio::task::JoinSet::new();
+        for _ in 0..50 {
+            let scratch = Arc::clone(&scratch);
+            others.spawn(async move { scratch.done("a").await });
+        }
+        guard.finish(b"one".to_vec()).await.unwrap();
+        for answer in others.join_all().await {
+            assert_eq!(answer, b"one");
+        }
+        assert!(scratch.state.inner.running.calls().is_empty());
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn of_many_at_once_one_does_it() {
+        let scratch = Arc::new(Scratch::new().await);
+        let mut calls = tokio::task::JoinSet::new();
+        for number in 0..100_u8 {
+            let scratch = Arc::clone(&scratch);
+            calls.spawn(async move {
+                match scratch.claim("a", LONG).await.unwrap() {
+                    Claim::Fresh(guard) => guard.finish(vec![number]).await.map(|()| (true, vec![number])).unwrap(),
+                    Claim::Done(answer) => (false, answer),
+                }
+            });
+        }
+        let results = calls.join_all().await;
+        let first: Vec<_> = results.iter().filter(|(fresh, _)| *fresh).collect();
+        assert_eq!(first.len(), 1);
+        assert!(results.iter().all(|(_, answer)| *answer == first[0].1));
+    }
+
+    #[tokio::test]
+    async fn work_that_came_to_nothing_frees_the_key() {
+        let scratch = Scratch::new().await;
+        let guard = scratch.fresh("a").await;
+        let waiting = scratch.claim("a", LONG);
+        let give_up = async { drop(guard) };
+        let (claim, ()) = tokio::join!(waiting, give_up);
+        let Claim::Fresh(guard) = claim.unwrap() else { panic!("nothing was done") };
+        let error = guard.finish(vec![0; MOST_ANSWER + 1]).await.unwrap_err();
+        assert!(matches!(error, StateError::TooLarge { .. }), "{error}");
+        drop(scratch.fresh("a").await);
+        let error = scratch.claim(&"k".repeat(MOST_KEY + 1), LONG).await.unwrap_err();
+        assert!(matches!(error, StateError::TooLarge { .. }), "{error}");
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_kept_though_its_caller_is_gone() {
+        let scratch = Scratch::new().await;
+        let guard = scratch.fresh("a").await;
+        // Somebody else has the database, so that it cannot be kept yet.
+        let held = scratch.state.inner.db.lock().await;
+        let mut finish = Box::pin(guard.finish(b"one".to_vec()));
+        assert!(futures_util::poll!(&mut finish).is_pending());
+        drop((finish, held));
+        assert_eq!(scratch.done("a").await, b"one");
+    }
+
+    #[tokio::test]
+    async fn answers_are_bounded_in_time_and_number() {
+        let scratch = Scratch::new().await;
+        scratch.fresh("old").await.finish(b"one".to_vec()).await.unwrap();
+        let age = At::now().earlier(KEPT);
+        let change = scratch.state.write(move |_, db| Ok(db.execute("UPDATE answers SET at = ?", [age])?));
+        assert_eq!(change.await.unwrap(), 1);
+        drop(scratch.fresh("old").await);
+        let fill = scratch.state.write(|_, db| {
+            let mut insert = db.prepare("INSERT INTO answers VALUES ('team', 'M', ?, x'01', ?)")?;
+            for number in 0..MOST + 10 {
+                insert.execute(params![number.to_string(), At(At::now().0 + number)])?;
+            }
+            Ok(())
+        });
+        fill.await.unwrap();
+        scratch.state.write(|_, db| forget_old(db)).await.unwrap();
+        assert_eq!(scratch.kept().await, MOST);
+        let oldest = scratch.state.read(|_, db| {
+            Ok(db.query_row("SELECT MIN(CAST(key AS INTEGER)) FROM answers", [], |row| row.get::<_, i64>(0))?)
+        });
+        assert_eq!(oldest.await.unwrap(), 10);
+        let swell = scratch.state.write(|_, db| {
+            Ok(db.execute(
+                "UPDATE answers SET sealed = zeroblob(33554433) WHERE CAST(key AS INTEGER) IN (11, 50005)",
+                [],
+            )?)
+        });
+        assert_eq!(swell.await.unwrap(), 2);
+        scratch.state.write(|_, db| forget_old(db)).await.unwrap();
+        assert_eq!(scratch.kept().await, MOST - 2, "the larger of the oldest two, and what is older than that");
+    }
+}

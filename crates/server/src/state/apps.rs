@@ -90,3 +90,30 @@ impl State {
         .await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::state::scratch::Scratch;
+
+    #[tokio::test]
+    async fn apps_are_known_by_name_within_their_environment() {
+        let scratch = Scratch::new().await;
+        let state = &scratch.state;
+        assert_eq!(state.app("team", "", "web", false).await.unwrap(), None);
+        assert_eq!(state.app("team", "nowhere", "web", true).await.unwrap(), None);
+        let web = state.app("team", "", "web", true).await.unwrap().unwrap();
+        assert!(crate::ids::fresh("ap").len() == web.id.len() && web.id.starts_with("ap-"));
+        assert_eq!((web.environment.as_str(), web.workspace.as_str()), ("main", "team"));
+        assert_eq!(state.app("team", "main", "web", true).await.unwrap().as_ref(), Some(&web));
+        assert_eq!(state.app_by_id("team", &web.id).await.unwrap().as_ref(), Some(&web));
+        assert_eq!(state.app_by_id("others", &web.id).await.unwrap(), None);
+        assert_eq!(state.app("others", "main", "web", false).await.unwrap(), None);
+        state.environment("team", "dev", true).await.unwrap().unwrap();
+        let dev = state.app("team", "dev", "web", true).await.unwrap().unwrap();
+        assert_ne!(dev.id, web.id);
+        let api = state.app("team", "dev", "api", true).await.unwrap().unwrap();
+        let scratch = scratch.restart().await;
+        assert_eq!(scratch.state.apps("team", "dev").await.unwrap(), [api, dev]);
+        assert_eq!(scratch.state.apps("team", "").await.unwrap(), [web]);
+    }
+}

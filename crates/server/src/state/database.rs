@@ -31,13 +31,18 @@ pub(super) fn open(place: &Place, keys: &Keys, key_path: &Path) -> Result<Connec
         make(place, keys, &path)?;
     }
     for file in beside(&path, &["", "-wal", "-shm"]) {
-        match fs::set_permissions(&file, fs::Permissions::from_mode(0o600)) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io_at(&file)(error)),
-            _ => {}
-        }
+        close_to_others(&file).map_err(io_at(&file))?;
     }
+    // The system says better than SQLite why it cannot be opened.
+    fs::OpenOptions::new().read(true).write(true).open(&path).map_err(io_at(&path))?;
+    let length = length(&path).map_err(io_at(&path))?;
     let mut db = connect(&path).map_err(|error| error.at(&path))?;
-    check(&db, &path).and_then(|()| migrate(&mut db)).map_err(|error| error.at(&path))?;
+    let prepare = |db: &mut Connection| {
+        check(db, &path, length)?;
+        log_ahead(db)?;
+        migrate(db)
+    };
+    prepare(&mut db).map_err(|error| error.at(&path))?;
     let sealed = db.query_row("SELECT value FROM meta WHERE key = 'key check'", [], |row| row.get::<_, Vec<u8>>(0));
     let sealed = sealed.map_err(|error| StateError::from(error).at(&path))?;
     if keys.open_sealed(&KEY_CONTEXT, &sealed).is_none() {
@@ -55,11 +60,11 @@ fn make(place: &Place, keys: &Keys, path: &Path) -> Result<(), StateError> {
     }
     create(&fresh).map_err(io_at(&fresh))?;
     let fill = || -> Result<(), StateError> {
+        // Without a log: were there no room to put it into the file, closing would not tell.
         let mut db = connect(&fresh)?;
         migrate(&mut db)?;
         db.execute("INSERT INTO meta VALUES ('key check', ?)", [keys.seal(&KEY_CONTEXT, KEY_CHECK)])?;
         db.pragma_update(None, "application_id", APPLICATION)?;
-        // The log goes into the file, and with it all that was written.
         db.close().map_err(|(_, error)| StateError::from(error))
     };
     fill().map_err(|error| error.at(path))?;
@@ -68,20 +73,47 @@ fn make(place: &Place, keys: &Keys, path: &Path) -> Result<(), StateError> {
     place.sync()
 }
 
+/// Only takes rights away: a file that its user may not read stays so.
+fn close_to_others(file: &Path) -> std::io::Result<()> {
+    let mode = match fs::metadata(file) {
+        Ok(metadata) => metadata.permissions().mode(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    if mode & 0o077 == 0 { Ok(()) } else { fs::set_permissions(file, fs::Permissions::from_mode(mode & 0o700)) }
+}
+
 fn connect(path: &Path) -> Result<Connection, StateError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let db = Connection::open_with_flags(path, flags)?;
     db.busy_timeout(BUSY)?;
+    // Nobody else has the folder: SQLite needs no memory to share then, which would be one more file, and on a full disk
+    // one more way to fail.
+    db.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
     db.set_prepared_statement_cache_capacity(64);
     db.pragma_update(None, "trusted_schema", false)?;
     db.pragma_update(None, "temp_store", "MEMORY")?;
-    db.pragma_update(None, "journal_mode", "WAL")?;
     db.pragma_update(None, "synchronous", "NORMAL")?;
     db.pragma_update(None, "foreign_keys", true)?;
     Ok(db)
 }
 
-fn check(db: &Connection, path: &Path) -> Result<(), StateError> {
+/// Writes into the file: only once it is known to be ours.
+fn log_ahead(db: &Connection) -> Result<(), StateError> {
+    Ok(db.pragma_update(None, "journal_mode", "WAL")?)
+}
+
+/// How long the file is, where all of the database is in it: where a log goes with it, it may have any length.
+fn length(path: &Path) -> std::io::Result<Option<u64>> {
+    for log in beside(path, &["-wal"]) {
+        if fs::metadata(log).is_ok_and(|log| log.len() > 0) {
+            return Ok(None);
+        }
+    }
+    fs::metadata(path).map(|file| Some(file.len()))
+}
+
+fn check(db: &Connection, path: &Path, length: Option<u64>) -> Result<(), StateError> {
     let damaged = |problem: String| StateError::Damaged { path: path.to_owned(), problem };
     let application: i64 = db.pragma_query_value(None, "application_id", |row| row.get(0))?;
     if application != APPLICATION {
@@ -93,6 +125,11 @@ fn check(db: &Connection, path: &Path) -> Result<(), StateError> {
     }
     if found < 1 {
         return Err(damaged("it has no version".to_owned()));
+    }
+    let page: u64 = db.pragma_query_value(None, "page_size", |row| row.get(0))?;
+    // SQLite reads zeroes for what is missing of the last page.
+    if length.is_some_and(|length| !length.is_multiple_of(page.max(1))) {
+        return Err(damaged("its end is missing".to_owned()));
     }
     let verdict: String = db.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
     if verdict != "ok" {

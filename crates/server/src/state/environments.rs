@@ -89,3 +89,47 @@ impl State {
         .await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::state::scratch::{Scratch, sandbox};
+    use crate::state::{SecretMode, SecretWrite};
+
+    #[tokio::test]
+    async fn main_is_always_there_and_others_when_they_are_made() {
+        let scratch = Scratch::new().await;
+        let state = &scratch.state;
+        let main = state.environment("team", "", false).await.unwrap().unwrap();
+        assert_eq!((main.name.as_str(), &main.id[..3]), ("main", "en-"));
+        assert_eq!(state.environment("team", "main", true).await.unwrap().as_ref(), Some(&main));
+        assert_eq!(state.environment("team", "dev", false).await.unwrap(), None);
+        let dev = state.environment("team", "dev", true).await.unwrap().unwrap();
+        assert_eq!(state.environments("others").await.unwrap().len(), 1);
+        let scratch = scratch.restart().await;
+        assert_eq!(scratch.state.environments("team").await.unwrap(), [dev, main]);
+    }
+
+    #[tokio::test]
+    async fn what_is_in_one_goes_with_it_but_not_its_sandboxes() {
+        let scratch = Scratch::new().await;
+        let state = &scratch.state;
+        for environment in ["dev", "main"] {
+            state.environment("team", environment, true).await.unwrap();
+            state.app("team", environment, "web", true).await.unwrap().unwrap();
+            let (name, values) = (Some("keys".to_owned()), [("K".to_owned(), "v".into())].into());
+            let secret = SecretWrite { name, app_id: None, values, mode: SecretMode::FailIfExists };
+            state.put_secret("team", environment, secret).await.unwrap();
+        }
+        let mut record = sandbox(None);
+        record.environment = "dev".to_owned();
+        state.insert_sandbox(&record).await.unwrap();
+        assert!(!state.delete_environment("others", "dev").await.unwrap());
+        assert!(state.delete_environment("team", "dev").await.unwrap());
+        assert!(!state.delete_environment("team", "dev").await.unwrap());
+        assert!(state.apps("team", "dev").await.unwrap().is_empty());
+        assert!(state.secret_by_name("team", "dev", "keys").await.unwrap().is_none());
+        assert!(state.sandbox("team", &record.id).await.unwrap().is_some());
+        assert_eq!(state.apps("team", "").await.unwrap().len(), 1);
+        assert!(state.secret_by_name("team", "", "keys").await.unwrap().is_some());
+    }
+}

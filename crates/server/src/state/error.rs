@@ -24,17 +24,20 @@ pub(crate) enum StateError {
     #[error("{} is damaged: {problem}; put a copy back, or move it away to begin anew", path.display())]
     Damaged { path: PathBuf, problem: String },
     /// The folder or a file in it cannot be opened, read or written.
-    #[error("{}: {source}; it must be readable and writable for the server's user", path.display())]
+    #[error("{}: {source}; the server's user must be able to read and write it, on a disk with room", path.display())]
     Io { path: PathBuf, source: io::Error },
     /// The database cannot be opened.
-    #[error("cannot open {}: {source}; it must be readable and writable for the server's user", path.display())]
+    #[error("cannot open {}: {source}; the server's user must be able to write it and its folder", path.display())]
     Unreadable { path: PathBuf, source: rusqlite::Error },
     /// The file system takes no writes.
-    #[error("{} cannot be written: {source}; make it writable, or give another folder with `--state DIR`", path.display())]
+    #[error("{} cannot be written: {source}; make it and its folder writable, or give another one with `--state DIR`", path.display())]
     ReadOnly { path: PathBuf, source: rusqlite::Error },
     /// The file system is full.
     #[error("no room on the disk of {}: {source}; free some, or give another folder with `--state DIR`", path.display())]
     DiskFull { path: PathBuf, source: rusqlite::Error },
+    /// The file system fails.
+    #[error("the disk of {} is full or fails: {source}; its system's log may say more", path.display())]
+    Disk { path: PathBuf, source: rusqlite::Error },
     /// Others could read the key, or exchange what is in the folder.
     #[error("{} is open to others (mode {mode:03o}); run `chmod {right} '{}'`", path.display(), path.display())]
     Open { path: PathBuf, mode: u32, right: &'static str },
@@ -103,6 +106,7 @@ impl StateError {
             }
             Some(ErrorCode::ReadOnly) => Self::ReadOnly { path, source },
             Some(ErrorCode::DiskFull) => Self::DiskFull { path, source },
+            Some(ErrorCode::SystemIoFailure) => Self::Disk { path, source },
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Busy { path },
             _ => Self::Sqlite(source),
         }

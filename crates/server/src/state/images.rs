@@ -106,3 +106,47 @@ impl State {
         .await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::fresh;
+    use crate::state::scratch::Scratch;
+
+    fn image(digest: &str) -> ImageRecord {
+        ImageRecord {
+            id: fresh("im"),
+            workspace: "team".to_owned(),
+            digest: digest.to_owned(),
+            base: "debian".to_owned(),
+            env: [("A".to_owned(), "1".to_owned())].into(),
+            workdir: Some("/srv".to_owned()),
+            cmd: vec!["sleep".to_owned(), "1".to_owned()],
+            shell: Vec::new(),
+            entrypoint: Vec::new(),
+            log: vec!["the host's python3 is used".to_owned()],
+            created_at: SystemTime::now(),
+        }
+    }
+
+    #[tokio::test]
+    async fn the_same_build_is_the_same_image_until_it_is_deleted() {
+        let scratch = Scratch::new().await;
+        assert_eq!(scratch.state.image_by_digest("team", "d1").await.unwrap(), None);
+        let first = scratch.state.put_image(image("d1")).await.unwrap();
+        assert_eq!(scratch.state.put_image(image("d1")).await.unwrap(), first);
+        let other = scratch.state.put_image(image("d2")).await.unwrap();
+        let theirs = ImageRecord { workspace: "others".to_owned(), ..image("d1") };
+        assert_ne!(scratch.state.put_image(theirs).await.unwrap().id, first.id);
+        let scratch = scratch.restart().await;
+        assert_eq!(scratch.state.image("team", &first.id).await.unwrap().as_ref(), Some(&first));
+        assert_eq!(scratch.state.image_by_digest("team", "d1").await.unwrap().as_ref(), Some(&first));
+        assert_eq!(scratch.state.image("others", &first.id).await.unwrap(), None);
+        assert!(!scratch.state.delete_image("others", &first.id).await.unwrap());
+        assert!(scratch.state.delete_image("team", &first.id).await.unwrap());
+        assert!(!scratch.state.delete_image("team", &first.id).await.unwrap());
+        assert_eq!(scratch.state.image("team", &first.id).await.unwrap(), None);
+        assert_ne!(scratch.state.put_image(image("d1")).await.unwrap().id, first.id);
+        assert_eq!(scratch.state.image("team", &other.id).await.unwrap(), Some(other));
+    }
+}

@@ -25,31 +25,24 @@ mod images;
 mod keys;
 mod place;
 mod sandboxes;
+#[cfg(test)]
+pub(crate) mod scratch;
 mod secrets;
 mod short_lived;
 mod status;
 #[cfg(test)]
 mod tests;
-mod tokens;
+pub(crate) mod tokens;
 
-#[allow(unused_imports, reason = "for rooms that are not there yet")]
-pub(crate) use answers::{Claim, ClaimGuard};
-#[allow(unused_imports, reason = "for rooms that are not there yet")]
+pub(crate) use answers::Claim;
 pub(crate) use apps::AppRecord;
-#[allow(unused_imports, reason = "for rooms that are not there yet")]
 pub(crate) use column::{from_seconds, seconds};
-#[allow(unused_imports, reason = "for rooms that are not there yet")]
-pub(crate) use environments::{DEFAULT_ENVIRONMENT, EnvironmentRecord};
-#[allow(unused_imports, reason = "for rooms that are not there yet")]
+pub(crate) use environments::EnvironmentRecord;
 pub(crate) use error::StateError;
-#[allow(unused_imports, reason = "for rooms that are not there yet")]
 pub(crate) use images::ImageRecord;
-#[allow(unused_imports, reason = "for rooms that are not there yet")]
 pub(crate) use sandboxes::{EndRecord, PortRecord, ProbeRecord, SandboxQuery, SandboxRecord, SpecRecord};
-#[allow(unused_imports, reason = "for rooms that are not there yet")]
 pub(crate) use secrets::{SecretMode, SecretRecord, SecretWrite};
-#[allow(unused_imports, reason = "for rooms that are not there yet")]
-pub(crate) use tokens::{Identity, TokenPair, TokenRecord};
+pub(crate) use tokens::{Identity, TokenRecord};
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use std::fmt;

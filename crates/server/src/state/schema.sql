@@ -32,7 +32,8 @@ CREATE TABLE apps (
     FOREIGN KEY (workspace, environment) REFERENCES environments (workspace, name) ON DELETE CASCADE
 ) STRICT;
 
--- No foreign keys: what has ended is remembered, also after its app and environment are gone.
+-- No foreign keys: what has ended is remembered, also after its app and environment are gone. Few indexes: rows are pruned
+-- to some thousands, and every creation writes a page for each.
 CREATE TABLE sandboxes (
     id          TEXT PRIMARY KEY,
     task_id     TEXT NOT NULL UNIQUE,
@@ -41,20 +42,17 @@ CREATE TABLE sandboxes (
     app_id      TEXT NOT NULL,
     name        TEXT,
     tags        TEXT NOT NULL,
-    created_at  INTEGER NOT NULL UNIQUE,
+    created_at  INTEGER NOT NULL,
     ready_at    INTEGER,
     ended_at    INTEGER,
     "end"       TEXT,
     provider_id TEXT,
-    spec        TEXT NOT NULL
+    spec        TEXT NOT NULL,
+    UNIQUE (workspace, created_at)
 ) STRICT;
 CREATE UNIQUE INDEX sandboxes_running_name ON sandboxes (workspace, environment, app_id, name)
     WHERE name IS NOT NULL AND ended_at IS NULL;
 CREATE INDEX sandboxes_name ON sandboxes (app_id, name) WHERE name IS NOT NULL;
-CREATE INDEX sandboxes_listed ON sandboxes (workspace, created_at);
-CREATE INDEX sandboxes_listed_in_app ON sandboxes (app_id, created_at);
-CREATE INDEX sandboxes_unfinished ON sandboxes (created_at) WHERE ended_at IS NULL;
-CREATE INDEX sandboxes_ended ON sandboxes (workspace, ended_at) WHERE ended_at IS NOT NULL;
 
 CREATE TABLE secrets (
     id           TEXT PRIMARY KEY,
@@ -64,12 +62,12 @@ CREATE TABLE secrets (
     app_id       TEXT,
     keys         TEXT NOT NULL,
     sealed       BLOB NOT NULL,
-    created_at   INTEGER NOT NULL UNIQUE,
+    created_at   INTEGER NOT NULL,
     last_used_at INTEGER,
     UNIQUE (workspace, environment, name),
+    UNIQUE (workspace, environment, created_at),
     FOREIGN KEY (workspace, environment) REFERENCES environments (workspace, name) ON DELETE CASCADE
 ) STRICT;
-CREATE INDEX secrets_listed ON secrets (workspace, environment, created_at);
 
 CREATE TABLE images (
     id         TEXT PRIMARY KEY,

@@ -26,6 +26,7 @@ impl From<StateError> for Status {
             | StateError::Io { .. }
             | StateError::Unreadable { .. }
             | StateError::ReadOnly { .. }
+            | StateError::Disk { .. }
             | StateError::Open { .. }
             | StateError::Owner { .. }
             | StateError::KeyMissing { .. }

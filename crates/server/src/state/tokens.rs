@@ -7,7 +7,7 @@ use super::column::At;
 use super::{State, StateError};
 use crate::ids::fresh;
 use ring::digest::{SHA256, digest};
-use rusqlite::{OptionalExtension as _, Transaction, params};
+use rusqlite::{Transaction, params};
 use secrecy::SecretString;
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
@@ -146,12 +146,7 @@ impl State {
     pub(crate) async fn revoke_token(&self, id: &str) -> Result<bool, StateError> {
         self.inner.tokens.remove(id);
         let id = id.to_owned();
-        self.write(move |_, db| {
-            let gone = db.prepare_cached("DELETE FROM tokens WHERE id = ? RETURNING id")?;
-            let mut gone = gone;
-            Ok(gone.query_row([id], |_| Ok(())).optional()?.is_some())
-        })
-        .await
+        self.write(move |_, db| Ok(db.prepare_cached("DELETE FROM tokens WHERE id = ?")?.execute([id])? > 0)).await
     }
 
     /// The tokens of a workspace, newest first.
@@ -174,5 +169,81 @@ impl State {
             Ok(rows.collect::<Result<_, _>>()?)
         })
         .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::scratch::Scratch;
+    use secrecy::ExposeSecret as _;
+
+    impl Scratch {
+        fn is_good(&self, token: &TokenPair) -> bool {
+            self.state.verify(&token.id, token.secret.expose_secret()).is_some()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_pair_is_good_until_it_is_revoked_also_after_a_restart() {
+        let scratch = Scratch::new().await;
+        let token = scratch.state.issue_token("team", "ci", None).await.unwrap();
+        let other = scratch.state.issue_token("others", "ci", None).await.unwrap();
+        let (id, secret) = (&token.id, token.secret.expose_secret());
+        assert!(id.starts_with("ak-") && secret.starts_with("as-"), "{id}");
+        let identity = scratch.state.verify(id, secret).unwrap();
+        assert_eq!(identity, Identity { token_id: id.clone(), workspace: "team".to_owned() });
+        let mixed =
+            [(id, other.secret.expose_secret()), (&other.id, secret), (id, id), (id, ""), (&String::new(), secret)];
+        for (id, secret) in mixed {
+            assert_eq!(scratch.state.verify(id, secret), None);
+        }
+        for end in 0..secret.len() {
+            assert_eq!(scratch.state.verify(id, &secret[..end]), None);
+        }
+        assert!(!format!("{token:?}").contains(secret));
+        let scratch = scratch.restart().await;
+        assert!(scratch.is_good(&token));
+        let known = scratch.state.list_tokens("team").await.unwrap();
+        assert_eq!(known.iter().map(|token| (&token.id, token.note.as_str())).collect::<Vec<_>>(), [(&token.id, "ci")]);
+        assert!(scratch.state.revoke_token(&token.id).await.unwrap());
+        assert!(!scratch.state.revoke_token(&token.id).await.unwrap());
+        assert!(!scratch.is_good(&token));
+        let scratch = scratch.restart().await;
+        assert!(!scratch.is_good(&token) && scratch.is_good(&other));
+    }
+
+    #[tokio::test]
+    async fn a_token_ends_with_its_time() {
+        let scratch = Scratch::new().await;
+        let day = Duration::from_secs(24 * 60 * 60);
+        let over = scratch.state.issue_token("team", "", Some(Duration::ZERO)).await.unwrap();
+        let short = scratch.state.issue_token("team", "", Some(day)).await.unwrap();
+        let endless = scratch.state.issue_token("team", "", Some(Duration::MAX)).await.unwrap();
+        assert!(!scratch.is_good(&over) && scratch.is_good(&short) && scratch.is_good(&endless));
+        let at =
+            |token: &TokenPair, now| scratch.state.inner.tokens.verify(&token.id, token.secret.expose_secret(), now);
+        assert_eq!(at(&short, SystemTime::now() + day), None);
+        assert!(at(&endless, SystemTime::now() + day).is_some());
+        let scratch = scratch.restart().await;
+        assert!(!scratch.is_good(&over) && scratch.is_good(&short) && scratch.is_good(&endless));
+        let known = scratch.state.list_tokens("team").await.unwrap();
+        assert_eq!(known.len(), 2, "what is over is forgotten");
+        let ids: Vec<_> = known.iter().map(|token| (&token.id, token.expires_at.is_some())).collect();
+        assert_eq!(ids, [(&endless.id, false), (&short.id, true)]);
+    }
+
+    #[tokio::test]
+    async fn of_the_tokens_of_starts_the_newest_are_kept() {
+        let scratch = Scratch::new().await;
+        let kept = scratch.state.issue_token("team", "ci", None).await.unwrap();
+        let mut starts = Vec::new();
+        for _ in 0..MOST_STARTS + 3 {
+            starts.push(scratch.state.issue_token("team", START_NOTE, None).await.unwrap());
+        }
+        let scratch = scratch.restart().await;
+        let good: Vec<bool> = starts.iter().map(|token| scratch.is_good(token)).collect();
+        assert_eq!(good, [vec![false; 3], vec![true; MOST_STARTS]].concat());
+        assert!(scratch.is_good(&kept));
     }
 }

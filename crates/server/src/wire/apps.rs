@@ -106,11 +106,18 @@ pub(super) async fn environment_create(
     request: EnvironmentCreateRequest,
 ) -> Result<(), Status> {
     check_name("name", &request.name)?;
-    if host.state.environment(call.workspace(), &request.name, false).await?.is_some() {
-        return Err(Status::already_exists(format!("an environment named {} already exists", shown(&request.name))));
-    }
-    host.state.environment(call.workspace(), &request.name, true).await?;
-    Ok(())
+    let work = {
+        let (host, workspace) = (Arc::clone(host), call.workspace().to_owned());
+        async move {
+            if host.state.environment(&workspace, &request.name, false).await?.is_some() {
+                let name = shown(&request.name);
+                return Err(Status::already_exists(format!("an environment named {name} already exists")));
+            }
+            host.state.environment(&workspace, &request.name, true).await?;
+            Ok(Vec::new())
+        }
+    };
+    host.once(&call, "EnvironmentCreate", work).await.map(|_| ())
 }
 
 pub(super) async fn environment_delete(

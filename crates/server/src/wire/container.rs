@@ -30,7 +30,7 @@ pub(super) async fn exec(
 ) -> Result<ContainerExecResponse, Status> {
     let live = host.by_task(call.workspace(), &request.task_id).await?;
     let (stdout, stderr) = (request.stdout_output(), request.stderr_output());
-    let mut options = ExecOptions::new(request.command);
+    let mut options = ExecOptions::new(request.command.iter());
     for id in &request.secret_ids {
         extend_by_secret(host, call.workspace(), id, &mut options.env).await?;
     }
@@ -48,7 +48,11 @@ pub(super) async fn exec(
     };
     options.stdout = if stdout == ExecOutputOption::Devnull { Stdio::Null } else { Stdio::Piped };
     options.stderr = stdio(stderr);
-    let exec_id = ids::fresh("ex");
+    // The same call again is the same exec.
+    let exec_id = match &call.key {
+        None => ids::fresh("ex"),
+        Some(key) => ids::of_key("ex", &[call.workspace(), &request.task_id, key]),
+    };
     live.exec(&exec_id, options).await.map_err(refuse)?;
     Ok(ContainerExecResponse { exec_id })
 }
@@ -145,8 +149,7 @@ pub(super) async fn files(
     request: ContainerFilesystemExecRequest,
 ) -> Result<ContainerFilesystemExecResponse, Status> {
     let live = with_files(host, &call, &request.task_id).await?;
-    let answer = live.old_files().exec(request).await?;
-    Ok(answer)
+    live.old_files_exec(call.key.as_deref(), request).await
 }
 
 pub(super) async fn files_output(

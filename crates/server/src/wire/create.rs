@@ -10,7 +10,7 @@ use crate::ids::{self, Family};
 use crate::image::ImageConfig;
 use crate::live::exec::Exec;
 use crate::live::sandbox::{Identity, Live};
-use crate::state::{Claim, EndRecord, SandboxRecord};
+use crate::state::{EndRecord, SandboxRecord};
 use computesdk_core::{EndCause, ExecOptions, Sandbox};
 use computesdk_modal_proto::client::{
     self as wire, SandboxCreateRequest, SandboxCreateResponse, SandboxCreateV2Request, SandboxCreateV2Response,
@@ -24,8 +24,6 @@ use std::time::{Duration, SystemTime};
 use tonic::Status;
 use tracing::Instrument as _;
 
-/// How long a second call with the same key waits for the first.
-const SAME_KEY: Duration = Duration::from_secs(120);
 /// As Modal allows.
 const MOST_TAGS: usize = 50;
 
@@ -34,7 +32,7 @@ pub(super) async fn v1(
     call: Call,
     request: SandboxCreateRequest,
 ) -> Result<SandboxCreateResponse, Status> {
-    let answer = once(host, &call, "SandboxCreate", {
+    let answer = host.once(&call, "SandboxCreate", {
         let (host, call) = (Arc::clone(host), call.clone());
         async move {
             let asked = Asked {
@@ -57,7 +55,7 @@ pub(super) async fn v2(
     call: Call,
     request: SandboxCreateV2Request,
 ) -> Result<SandboxCreateV2Response, Status> {
-    let answer = once(host, &call, "SandboxCreateV2", {
+    let answer = host.once(&call, "SandboxCreateV2", {
         let (host, call) = (Arc::clone(host), call.clone());
         async move {
             if !request.cloud_bucket_mount_credentials.is_empty() {
@@ -95,33 +93,6 @@ pub(super) async fn v2(
 
 fn decode<T: prost::Message + Default>(bytes: &[u8]) -> Result<T, Status> {
     T::decode(bytes).map_err(|error| Status::internal(format!("a remembered answer cannot be read: {error}")))
-}
-
-/// Carries a call out once for each key, whatever becomes of the client meanwhile: the work goes on without it, and its answer waits for
-/// whoever asks again.
-async fn once(
-    host: &Arc<Host>,
-    call: &Call,
-    method: &'static str,
-    work: impl Future<Output = Result<Vec<u8>, Status>> + Send + 'static,
-) -> Result<Vec<u8>, Status> {
-    let claim = match &call.key {
-        None => None,
-        Some(key) => match host.state.begin(call.workspace(), method, key, SAME_KEY).await? {
-            Claim::Done(answer) => return Ok(answer),
-            Claim::Fresh(guard) => Some(guard),
-        },
-    };
-    let task = async move {
-        let answer = work.await?;
-        if let Some(claim) = claim {
-            claim.finish(answer.clone()).await?;
-        }
-        Ok(answer)
-    };
-    tokio::spawn(task.in_current_span())
-        .await
-        .map_err(|error| Status::internal(format!("create broke off: {error}")))?
 }
 
 /// What both families ask for.
@@ -196,6 +167,8 @@ async fn make(host: &Arc<Host>, caller: &Caller, family: Family, asked: Asked) -
     // With a terminal the main process is an exec of ours: providers have no other way to it.
     let ours = pty.and_then(|size| options.command.take().map(|argv| (argv, size)));
     host.capabilities.check(&options).map_err(refuse)?;
+    // Where programs start that are told nothing.
+    let directory = options.cwd.clone().unwrap_or_else(|| String::from("/root"));
 
     // First its place in the state, which also takes its name: a server that dies now leaves a record to be told as lost.
     record.created_at = host.state.insert_sandbox(&record).await?;
@@ -227,7 +200,8 @@ async fn make(host: &Arc<Host>, caller: &Caller, family: Family, asked: Asked) -
         token_id: caller.token_id.clone(),
         created_at: record.created_at,
     };
-    let live = Live::new(identity, record.spec, sandbox, main, main_is_ours, host.options.spool.clone());
+    let spool = host.options.spool.clone();
+    let live = Live::new(identity, record.spec, sandbox, main, main_is_ours, spool, directory);
     host.table.insert(Arc::clone(&live));
     tracing::info!(sandbox = live.id(), app = live.identity().app_id, "created");
     tokio::spawn(see_to_its_end(Arc::clone(host), Arc::clone(&live)));

@@ -1,16 +1,21 @@
 //! What every call works on.
 
-use super::status::{not_found, refuse};
 use super::images::Sight;
+use super::status::{not_found, refuse};
 use crate::auth::{Caller, Signer};
 use crate::live::output::Spool;
 use crate::live::sandbox::Live;
 use crate::live::table::{Quota, Table};
-use crate::state::{SandboxRecord, State};
+use crate::state::{Claim, SandboxRecord, State};
 use computesdk_core::{Capabilities, Provider};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::OnceCell;
 use tonic::{Request, Status};
+use tracing::Instrument as _;
+
+/// How long a second call with the same key waits for the first.
+const SAME_KEY: Duration = Duration::from_secs(120);
 
 /// How a [`Host`] behaves.
 #[derive(Debug, Clone)]
@@ -121,6 +126,35 @@ impl Host {
             Some(record) => Found::Past(Box::new(record)).live(),
             None => Err(not_found("task", task_id)),
         }
+    }
+
+    /// Carries a call out once for each key, whatever becomes of the client meanwhile: the work goes on without it, and its answer waits
+    /// for whoever asks again. Without a key it is just carried out.
+    ///
+    /// # Errors
+    /// Those of the work, which leave the key free.
+    pub(super) async fn once(
+        &self,
+        call: &Call,
+        method: &'static str,
+        work: impl Future<Output = Result<Vec<u8>, Status>> + Send + 'static,
+    ) -> Result<Vec<u8>, Status> {
+        let claim = match &call.key {
+            None => None,
+            Some(key) => match self.state.begin(call.workspace(), method, key, SAME_KEY).await? {
+                Claim::Done(answer) => return Ok(answer),
+                Claim::Fresh(guard) => Some(guard),
+            },
+        };
+        let task = async move {
+            let answer = work.await?;
+            if let Some(claim) = claim {
+                claim.finish(answer.clone()).await?;
+            }
+            Ok(answer)
+        };
+        let task = tokio::spawn(task.in_current_span());
+        task.await.map_err(|error| Status::internal(format!("{method} broke off: {error}")))?
     }
 
     /// Where this caller reaches the command router: at the address under which it reaches us.

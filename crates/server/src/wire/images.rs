@@ -66,12 +66,8 @@ pub(super) async fn get_or_create(
     let base = base.map(config_of);
     let built = {
         let has = |tool: &str| sight.tools.contains(tool);
-        let place = Place {
-            provider: host.provider.name(),
-            python: sight.python.as_deref(),
-            path: &sight.path,
-            tools: &has,
-        };
+        let place =
+            Place { provider: host.provider.name(), python: sight.python.as_deref(), path: &sight.path, tools: &has };
         image::build(base.as_ref(), &asked.dockerfile_commands, &asked.build_args, context, &place)
     };
     match built {

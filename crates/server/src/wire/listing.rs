@@ -3,8 +3,8 @@
 use super::create;
 use super::definition;
 use super::host::{Call, Found, Host};
-use super::status::{not_found, refuse, result, seconds, shown, time};
-use crate::state::{SandboxQuery, SandboxRecord};
+use super::status::{not_found, refuse, result, seconds, shown};
+use crate::state::{SandboxQuery, SandboxRecord, from_seconds};
 use computesdk_modal_proto::client::{
     Probe, ResourceInfo, SandboxGetFromNameRequest, SandboxGetFromNameResponse, SandboxHandleMetadata, SandboxInfo,
     SandboxListRequest, SandboxListResponse, SandboxSetNameRequest, SandboxSetNameResponse, SandboxTag,
@@ -82,7 +82,7 @@ pub(super) async fn list(
         workspace: call.workspace().to_owned(),
         environment: given(request.environment_name),
         app_id: given(request.app_id),
-        before: (request.before_timestamp > 0.0).then(|| time(request.before_timestamp)),
+        before: Some(request.before_timestamp).filter(|at| *at > 0.0).and_then(from_seconds),
         include_finished: request.include_finished,
         tags: create::tags(request.tags)?,
         limit: PAGE,

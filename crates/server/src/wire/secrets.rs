@@ -1,8 +1,8 @@
 //! Secrets: by name, or for one use.
 
 use super::host::{Call, Host};
-use super::status::{not_found, seconds, shown, time};
-use crate::state::{SecretMode, SecretRecord, SecretWrite};
+use super::status::{not_found, seconds, shown};
+use crate::state::{SecretMode, SecretRecord, SecretWrite, from_seconds};
 use computesdk_modal_proto::client::{
     ObjectCreationType, SecretDeleteRequest, SecretGetInfoRequest, SecretGetInfoResponse, SecretGetOrCreateRequest,
     SecretGetOrCreateResponse, SecretListItem, SecretListRequest, SecretListResponse, SecretMetadata,
@@ -38,7 +38,12 @@ pub(super) async fn get_or_create(
                 values,
                 mode,
             };
-            Some(host.state.put_secret(call.workspace(), &request.environment_name, write).await?)
+            let environment = request.environment_name.clone();
+            if mode == SecretMode::FailIfExists {
+                Some(create_once(host, &call, environment, write).await?)
+            } else {
+                Some(host.state.put_secret(call.workspace(), &environment, write).await?)
+            }
         }
     };
     let record =
@@ -50,6 +55,20 @@ pub(super) async fn get_or_create(
         return Err(Status::failed_precondition(format!("Secret is missing key(s): {}", missing.join(", "))));
     }
     Ok(SecretGetOrCreateResponse { secret_id: record.id.clone(), metadata: Some(metadata(&record)) })
+}
+
+/// A client that did not get the answer asks again, and is not told that its own secret is in the way.
+async fn create_once(
+    host: &Arc<Host>,
+    call: &Call,
+    environment: String,
+    write: SecretWrite,
+) -> Result<SecretRecord, Status> {
+    let (state, workspace) = (host.state.clone(), call.workspace().to_owned());
+    let work = async move { Ok(state.put_secret(&workspace, &environment, write).await?.id.into_bytes()) };
+    let id = host.once(call, "SecretGetOrCreate", work).await?;
+    let id = String::from_utf8_lossy(&id);
+    host.state.secret(call.workspace(), &id).await?.ok_or_else(|| not_found("secret", &id))
 }
 
 /// How it is made; `None` is for one that must be there.
@@ -102,7 +121,7 @@ pub(super) async fn list(
     request: SecretListRequest,
 ) -> Result<SecretListResponse, Status> {
     let page = request.pagination.unwrap_or_default();
-    let before = (page.created_before > 0.0).then(|| time(page.created_before));
+    let before = Some(page.created_before).filter(|at| *at > 0.0).and_then(from_seconds);
     let limit = usize::try_from(page.max_objects).ok().filter(|most| *most > 0).map_or(PAGE, |most| most.min(PAGE));
     let found = host.state.secrets(call.workspace(), &request.environment_name, before, limit).await?;
     let item = |record: SecretRecord| SecretListItem {

@@ -1,10 +1,11 @@
 //! Our errors and ends, in the words of the wire (modal-wire notes, 5.1 and 5.6).
 
 use crate::state::EndRecord;
+pub(crate) use crate::state::seconds;
 use computesdk_core::{EndCause, Error, ErrorKind, ExitCause, ExitStatus};
 use computesdk_modal_proto::client::GenericResult;
 use computesdk_modal_proto::client::generic_result::GenericStatus;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use tonic::{Code, Status};
 
 /// The signal that clients are told for a process whose time was up.
@@ -41,7 +42,8 @@ pub(crate) fn of_error(error: &Error) -> Status {
     Status::new(code, text)
 }
 
-/// `?` on an error of the provider's.
+/// For `map_err`.
+#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` hands over")]
 pub(crate) fn refuse(error: Error) -> Status {
     of_error(&error)
 }
@@ -67,6 +69,7 @@ pub(crate) fn result(end: &EndRecord) -> GenericResult {
         EndCause::Exited { code: 0 } => (GenericStatus::Success, String::new()),
         EndCause::Exited { .. } => (GenericStatus::Failure, String::new()),
         EndCause::TimedOut => (GenericStatus::Timeout, end.cause.to_string()),
+        EndCause::IdleTimedOut => (GenericStatus::IdleTimeout, end.cause.to_string()),
         EndCause::Terminated => (GenericStatus::Terminated, String::new()),
         EndCause::OutOfMemory => (GenericStatus::KernelOomKill, end.cause.to_string()),
         EndCause::ProcessLimit | EndCause::DiskFull => (GenericStatus::Failure, end.cause.to_string()),
@@ -87,16 +90,6 @@ pub(crate) fn exit(status: ExitStatus) -> Exit {
         ExitCause::TimedOut | ExitCause::SandboxEnded => Exit::Signal(KILL),
         _ => Exit::Code(status.code()),
     }
-}
-
-/// Seconds since 1970, as the wire has times.
-pub(crate) fn seconds(time: SystemTime) -> f64 {
-    time.duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
-}
-
-/// The other way; what is no time is the beginning.
-pub(crate) fn time(seconds: f64) -> SystemTime {
-    Duration::try_from_secs_f64(seconds).ok().and_then(|since| UNIX_EPOCH.checked_add(since)).unwrap_or(UNIX_EPOCH)
 }
 
 /// A time limit of a long poll, within reason.
@@ -138,8 +131,6 @@ mod tests {
         assert_eq!(patience(f32::NAN), Duration::ZERO);
         assert_eq!(patience(f32::INFINITY), Duration::from_secs(3600));
         assert_eq!(patience(-1.0), Duration::ZERO);
-        assert_eq!(time(f64::NAN), UNIX_EPOCH);
-        assert_eq!(time(1e300), UNIX_EPOCH);
         assert!(shown(&"\n".repeat(10_000)).len() < 200);
     }
 }

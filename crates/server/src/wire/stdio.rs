@@ -44,6 +44,7 @@ pub(super) fn unreadable(error: ReadError) -> Status {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` hands over")]
 pub(super) fn not_taken(error: WriteError) -> Status {
     match error {
         WriteError::Closed(_) => Status::failed_precondition(error.to_string()),

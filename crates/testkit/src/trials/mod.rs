@@ -13,6 +13,7 @@ mod files_contents;
 mod files_hostile;
 mod files_metadata;
 mod filesystem;
+mod idle;
 mod isolation;
 mod lifecycle;
 mod limits;
@@ -52,6 +53,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Trial> {
         watch::TRIALS,
         pty::TRIALS,
         timeouts::TRIALS,
+        idle::TRIALS,
         limits::TRIALS,
         network::TRIALS,
         ports::TRIALS,

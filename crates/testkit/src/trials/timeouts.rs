@@ -19,8 +19,6 @@ trials! { "timeouts";
     a_sandboxs_lifetime_removes_it_from_the_list[Timeout, List],
     a_sandboxs_lifetime_cannot_be_ignored[Timeout],
     no_lifetime_is_accepted[Timeout],
-    an_unused_sandbox_ends[IdleTimeout],
-    a_used_sandbox_does_not_end[IdleTimeout],
 }
 
 const SHORT: Duration = Duration::from_millis(1500);
@@ -155,26 +153,5 @@ async fn no_lifetime_is_accepted(cx: &Context) -> Outcome {
     let sandbox = cx.create(lifetime(Duration::MAX)).await?;
     ensure_eq!(sandbox.get_info().await?.timeout, Duration::MAX, "the timeout");
     script(&sandbox, "true").await?;
-    Ok(())
-}
-
-/// Options with this idle time.
-fn idle(timeout: Duration) -> CreateOptions {
-    let mut options = CreateOptions::default();
-    options.idle_timeout = Some(timeout);
-    options
-}
-
-async fn an_unused_sandbox_ends(cx: &Context) -> Outcome {
-    let sandbox = cx.create(idle(SHORT)).await?;
-    let _ = exec(&sandbox, sh("true")).await?;
-    ensure_eq!(soon("its end", sandbox.as_core().wait()).await??, EndCause::TimedOut, "the cause");
-    Ok(())
-}
-
-async fn a_used_sandbox_does_not_end(cx: &Context) -> Outcome {
-    let sandbox = cx.create(idle(SHORT)).await?;
-    // One command that takes longer than the idle time, by the sandbox's own clock.
-    ensure_eq!(exec(&sandbox, sh("sleep 4; echo alive")).await?.text(), "alive", "the output");
     Ok(())
 }

@@ -128,6 +128,46 @@ mod tests {
     }
 
     #[test]
+    fn each_operation_has_the_failures_that_its_clients_know() {
+        let kinds = |operation: Operation| {
+            let all = [
+                Why::NotFound,
+                Why::IsDirectory,
+                Why::NotDirectory,
+                Why::Exists,
+                Why::NotEmpty,
+                Why::Permission,
+                Why::TooLarge,
+                Why::NoSpace,
+                Why::NoMemory,
+                Why::TooMany,
+                Why::Unsupported,
+                Why::Invalid,
+                Why::Gone,
+                Why::Other,
+            ];
+            let mut kinds: Vec<_> = all.into_iter().filter_map(|why| operation.known(why)).collect();
+            kinds.sort_unstable();
+            kinds.dedup();
+            kinds
+        };
+        for (operation, known) in [
+            (Operation::ReadFile, &["FileTooLarge", "IsDirectory", "NotFound", "PermissionDenied"][..]),
+            (Operation::WriteFile, &["IsDirectory", "NotDirectory", "PermissionDenied"]),
+            (Operation::ListFiles, &["NotDirectory", "NotFound", "PermissionDenied"]),
+            (Operation::Stat, &["NotDirectory", "NotFound", "PermissionDenied"]),
+            (
+                Operation::MakeDirectory,
+                &["NotDirectory", "NotFound", "NotSupported", "PathAlreadyExists", "PermissionDenied"],
+            ),
+            (Operation::Remove, &["DirectoryNotEmpty", "NotFound", "NotSupported", "PermissionDenied"]),
+            (Operation::Watch, &["NotFound", "NotSupported", "PermissionDenied"]),
+        ] {
+            assert_eq!(kinds(operation), known, "{operation:?}");
+        }
+    }
+
+    #[test]
     fn what_is_no_call_is_refused_by_name() {
         assert!(problem(&[]).contains("not 0"));
         assert!(problem(&["{}", "{}"]).contains("not 2"));

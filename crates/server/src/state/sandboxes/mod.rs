@@ -1,10 +1,12 @@
 //! Sandboxes: those that live and those that have ended, until they are pruned.
 //!
 //! A record is written before its sandbox is made, so that whatever a killed server leaves is known to the next one. The
-//! first end that is told stays. No two records have the same time of creation: it is what clients page by.
+//! first end that is told stays. No two of a workspace have the same time of creation: it is what clients page by.
 
 mod query;
 mod record;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use query::SandboxQuery;
 pub(crate) use record::{EndRecord, PortRecord, ProbeRecord, SandboxRecord, SpecRecord};
@@ -44,8 +46,8 @@ impl State {
                 return Err(StateError::NameTaken { name: name.clone() });
             }
             let mut created_at = At::from(record.created_at);
-            let mut same = db.prepare_cached("SELECT 1 FROM sandboxes WHERE created_at = ?")?;
-            while same.exists([created_at])? {
+            let mut same = db.prepare_cached("SELECT 1 FROM sandboxes WHERE workspace = ? AND created_at = ?")?;
+            while same.exists(params![record.workspace, created_at])? {
                 created_at.0 += 1;
             }
             let (ready_at, ended_at) = (record.ready_at.map(At::from), record.ended_at.map(At::from));
@@ -140,6 +142,7 @@ impl State {
     }
 
     /// All that have not ended, of every workspace, oldest first.
+    #[cfg(test)]
     pub(crate) async fn unfinished(&self) -> Result<Vec<SandboxRecord>, StateError> {
         self.read(|_, db| {
             let mut rows = db.prepare_cached("SELECT * FROM sandboxes WHERE ended_at IS NULL ORDER BY created_at")?;

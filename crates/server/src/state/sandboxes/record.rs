@@ -20,7 +20,7 @@ pub(crate) struct SandboxRecord {
     /// Unique among those of its app that have not ended.
     pub(crate) name: Option<String>,
     pub(crate) tags: BTreeMap<String, String>,
-    /// To the microsecond; unique.
+    /// To the microsecond; unique in its workspace.
     pub(crate) created_at: SystemTime,
     pub(crate) ready_at: Option<SystemTime>,
     pub(crate) ended_at: Option<SystemTime>,

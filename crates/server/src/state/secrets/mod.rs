@@ -1,6 +1,9 @@
 //! Secrets: sets of environment variables. Named ones are on disk, their values sealed with the key file, each for its own
 //! place: one row's values cannot be put into another row. The rest is in memory alone.
 
+#[cfg(test)]
+mod tests;
+
 use super::column::{At, Json};
 use super::environments::{self, named};
 use super::keys::Keys;
@@ -138,8 +141,9 @@ fn replace(db: &Transaction<'_>, keys: &Keys, workspace: &str, id: &str, values:
 
 fn insert(db: &Transaction<'_>, keys: &Keys, record: &SecretRecord, values: &Values) -> Result<(), StateError> {
     let mut created_at = At::from(record.created_at);
-    let mut same = db.prepare_cached("SELECT 1 FROM secrets WHERE created_at = ?")?;
-    while same.exists([created_at])? {
+    let mut same =
+        db.prepare_cached("SELECT 1 FROM secrets WHERE workspace = ? AND environment = ? AND created_at = ?")?;
+    while same.exists(params![record.workspace, record.environment, created_at])? {
         created_at.0 += 1;
     }
     db.prepare_cached("INSERT INTO secrets VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL)")?.execute(params![

@@ -1,5 +1,8 @@
 //! The layer before both gRPC services. It looks at headers alone, so a call that is refused costs no memory for its body.
 
+#[cfg(test)]
+mod tests;
+
 use super::caller::{self, Caller, RouterCaller};
 use super::jwt::Signer;
 use crate::state::{Identity, State};
