@@ -37,9 +37,8 @@ impl Entry {
             0o100_000 => FileKind::File,
             0o040_000 => FileKind::Directory,
             0o120_000 => FileKind::Symlink,
-            // The mode of some servers has no type in it.
+            // A mode without a type: for what is none of the three words, servers have to take one of them.
             0 => match self.kind.as_str() {
-                "file" => FileKind::File,
                 "directory" => FileKind::Directory,
                 "symlink" => FileKind::Symlink,
                 _ => FileKind::Other,
@@ -111,7 +110,8 @@ mod tests {
     fn a_mode_tells_the_type_and_the_word_where_it_does_not() {
         let entry = |mode: u32, kind: &str| Entry { mode, kind: kind.into(), ..parse(LINK.as_bytes()).unwrap() };
         assert_eq!(entry(0o010_644, "file").kind(), FileKind::Other, "a FIFO");
-        assert_eq!(entry(0o644, "file").kind(), FileKind::File);
+        assert_eq!(entry(0o100_644, "file").kind(), FileKind::File);
+        assert_eq!(entry(0o644, "file").kind(), FileKind::Other, "what has no word of its own");
         assert_eq!(entry(0o755, "directory").kind(), FileKind::Directory);
         assert_eq!(entry(0o600, "socket").kind(), FileKind::Other);
     }
