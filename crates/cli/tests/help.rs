@@ -12,6 +12,8 @@ fn help_texts() {
         ("shell", &["shell", "--help"]),
         ("doctor", &["doctor", "--help"]),
         ("bench", &["bench", "--help"]),
+        #[cfg(feature = "serve")]
+        ("serve", &["serve", "--help"]),
         ("ca", &["ca", "--help"]),
         ("completions", &["completions", "--help"]),
     ] {
