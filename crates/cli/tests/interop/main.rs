@@ -84,10 +84,12 @@ fn run(arguments: &Arguments) -> Result<ExitCode, String> {
             }
         }
     }
-    let whole = arguments.filter.is_none() && arguments.skip.is_empty() && outcome.skipped.is_empty();
+    let whole =
+        !arguments.list && arguments.filter.is_none() && arguments.skip.is_empty() && outcome.skipped.is_empty();
+    let partly = if whole { server::lacks() } else { Some("only a part was run".to_owned()) };
     trials.push(catalog.trial());
     trials.push(outcome.stop_trial());
-    trials.push(matrix::trial(&catalog, &clients, &outcome.seen, whole && !arguments.list));
+    trials.push(matrix::trial(&catalog, &clients, &outcome.seen, partly));
     if !quiet {
         for (client, reason) in &outcome.skipped {
             say(&format!("skipped: {client}: {reason}"));

@@ -24,6 +24,19 @@ pub(crate) fn unavailable() -> Option<String> {
     }
 }
 
+/// What this machine cannot keep, if anything: the server refuses it there, and the matrix would say so of all machines.
+pub(crate) fn lacks() -> Option<String> {
+    let doctor =
+        Command::new(env!("CARGO_BIN_EXE_compute")).args(["-o", "json", "doctor"]).stdin(Stdio::null()).output();
+    let found: Value = doctor.ok().and_then(|output| serde_json::from_slice(&output.stdout).ok()).unwrap_or_default();
+    let kept = |limit: &str| found["limits"].as_array().is_some_and(|limits| limits.iter().any(|kept| kept == limit));
+    let lacking: Vec<&str> = ["memory", "cpu", "pids"].into_iter().filter(|limit| !kept(limit)).collect();
+    if !lacking.is_empty() {
+        return Some(format!("this machine keeps no limits of {}", lacking.join(", ")));
+    }
+    (found["network"] != "every program").then(|| "not every program reaches the network in sandboxes here".to_owned())
+}
+
 /// A running server.
 pub(crate) struct Server {
     child: Child,
