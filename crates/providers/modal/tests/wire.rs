@@ -268,7 +268,7 @@ async fn output_that_cannot_be_had_is_an_error_and_not_an_end() {
 #[tokio::test]
 async fn input_arrives_once_and_in_order() {
     let script = Script::start().await;
-    let taken = Arc::new(Mutex::new((Vec::new(), false)));
+    let taken = Arc::new(Mutex::new((Vec::<u8>::new(), false)));
     let server = Arc::clone(&taken);
     let mut calls = 0;
     script.on("TaskExecStdinWrite", move |call| {

@@ -203,6 +203,7 @@ impl Live {
             // In a task of its own: a client that goes away in the middle leaves no process that nobody knows.
             let live = Arc::clone(self);
             let process_id = ProcessId::new(id);
+            let has_terminal = options.pty.is_some();
             let start = async move {
                 let process = if options.argv.first().is_some_and(|program| program == HELPER) {
                     live.help(process_id, &options)
@@ -210,7 +211,7 @@ impl Live {
                     options.id = Some(process_id);
                     live.sandbox.exec(options).instrument(tracing::info_span!("provider.exec")).await?
                 };
-                Ok(Exec::take_over(process, &live.spool))
+                Ok(Exec::take_over(process, &live.spool, has_terminal))
             };
             tokio::spawn(start.in_current_span()).await.map_err(|error| {
                 Error::new(ErrorKind::Unexpected, "sandbox.exec", "the process was not started").with_source(error)
