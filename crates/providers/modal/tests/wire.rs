@@ -487,8 +487,9 @@ async fn an_id_of_the_first_generation_has_calls_of_the_first_generation() {
         streams += 1;
         match (streams, request.last_entry_id.as_str()) {
             (1, "0-0") => Answer::messages([batch("one ", "5-0", false)]),
-            // Broken, and asked for again from where it was.
+            // Broken: what was on its way may arrive or not, and is asked for again from where it was.
             (2, "5-0") => Answer::broken_after(batch("two ", "9-0", false)),
+            (3, "5-0") => Answer::messages([batch("two ", "9-0", false), batch("three", "12-0", true)]),
             (3, "9-0") => Answer::messages([batch("three", "12-0", true)]),
             other => panic!("{other:?}"),
         }
