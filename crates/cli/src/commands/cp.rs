@@ -21,7 +21,7 @@ pub(crate) async fn cp(args: &CpArgs, printer: Printer) -> Result<Exit, Failure>
             return Err(Error::invalid("cp", "DST", problem).into());
         }
     };
-    let remote = Remote::open(&args.server, printer)?;
+    let remote = Remote::open(&args.server)?;
     let sandbox = remote.sandbox(&target).await?;
     let mut copier = Copier::new(sandbox.as_core().files(), printer);
     let copied = match (&from, &to) {

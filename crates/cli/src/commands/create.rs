@@ -23,7 +23,7 @@ struct Report {
 /// Makes it.
 pub(crate) async fn create(args: &CreateArgs, printer: Printer) -> Result<Exit, Failure> {
     let params = params(args)?;
-    let remote = Remote::open(&args.server, printer)?;
+    let remote = Remote::open(&args.server)?;
     let mut signals = Signals::new()?;
     let compute = remote.compute();
     let sandboxes = compute.sandbox();

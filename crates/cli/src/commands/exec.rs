@@ -20,7 +20,7 @@ pub(crate) async fn exec(args: &ExecArgs, printer: Printer) -> Result<Exit, Fail
         return Err(Error::invalid("exec", "tty", problem).into());
     }
     let terminal = if args.tty { Some(Terminal::open("-t")?) } else { None };
-    let remote = Remote::open(&args.server, printer)?;
+    let remote = Remote::open(&args.server)?;
     let mut signals = Signals::new()?;
     let sandbox = signals.interrupt(async { remote.sandbox(&args.target).await }).await?;
     let (program, rest) = args.command.split_first().map_or(("", &[][..]), |(program, rest)| (program, rest));

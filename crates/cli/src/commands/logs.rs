@@ -27,7 +27,7 @@ struct Line<'a> {
 
 /// Prints it.
 pub(crate) async fn logs(args: &LogsArgs, printer: Printer) -> Result<Exit, Failure> {
-    let remote = Remote::open(&args.server, printer)?;
+    let remote = Remote::open(&args.server)?;
     let sandbox = match remote.find(&args.target).await? {
         Some(sandbox) => sandbox,
         None => ended(&remote, &args.target).await?,

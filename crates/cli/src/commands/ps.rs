@@ -16,7 +16,7 @@ struct Report {
 
 /// Lists them.
 pub(crate) async fn ps(args: &PsArgs, printer: Printer) -> Result<Exit, Failure> {
-    let remote = Remote::open(&args.server, printer)?;
+    let remote = Remote::open(&args.server)?;
     let mut sandboxes = remote.told(remote.modal.list_all(args.all).await)?;
     sandboxes.retain(|info| args.tags.iter().all(|tag| info.metadata.get(&tag.name) == Some(&tag.value)));
     if printer.is_json() {

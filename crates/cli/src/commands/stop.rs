@@ -28,7 +28,7 @@ async fn end(
     missing_is_fine: bool,
     printer: Printer,
 ) -> Result<Exit, Failure> {
-    let remote = Remote::open(server, printer)?;
+    let remote = Remote::open(server)?;
     let (mut stopped, mut failed) = (Vec::new(), Vec::new());
     for target in targets {
         let ended = async {

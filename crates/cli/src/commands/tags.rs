@@ -20,13 +20,13 @@ pub(crate) async fn tags(args: &TagsArgs, printer: Printer) -> Result<Exit, Fail
     let mut set = Vec::new();
     if args.change == Some(TagChange::Set) {
         for tag in &args.tags {
-            set.push(values::variable(tag).map_err(|_| invalid(&format!("{tag:?} is not KEY=VALUE")))?);
+            set.push(values::tag(tag).map_err(|_| invalid(&format!("{tag:?} is not KEY=VALUE")))?);
         }
     }
     if let (Some(TagChange::Unset), Some(tag)) = (args.change, args.tags.iter().find(|tag| tag.contains('='))) {
         return Err(invalid(&format!("{tag:?}: to remove a tag, give its key alone")).into());
     }
-    let remote = Remote::open(&args.server, printer)?;
+    let remote = Remote::open(&args.server)?;
     let sandbox = remote.sandbox(&args.target).await?;
     let mut tags = remote.told(sandbox.get_info().await)?.metadata;
     match args.change {

@@ -33,7 +33,7 @@ pub(crate) struct CreateArgs {
     pub(crate) name: Option<String>,
 
     /// Tag, to find it by; may be repeated
-    #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = values::variable)]
+    #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = values::tag)]
     pub(crate) tags: Vec<Variable>,
 
     /// End the sandbox after so long: 30s, 5m, 1h30m; default: 24h, the most that Modal has
@@ -147,7 +147,7 @@ pub(crate) struct PsArgs {
     pub(crate) quiet: bool,
 
     /// Those with this tag alone; may be repeated
-    #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = values::variable)]
+    #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = values::tag)]
     pub(crate) tags: Vec<Variable>,
 
     #[command(flatten)]
@@ -245,7 +245,7 @@ pub(crate) struct TagsArgs {
     #[arg(value_name = "NAME|ID")]
     pub(crate) target: String,
 
-    /// What to do; default: print them
+    /// `set` adds these or gives them other values, `unset` removes them; default: print them
     #[arg(value_enum, requires = "tags")]
     pub(crate) change: Option<TagChange>,
 
@@ -260,8 +260,8 @@ pub(crate) struct TagsArgs {
 /// What to do with tags.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum TagChange {
-    /// Add these, or give them other values
+    // Add these, or give them other values.
     Set,
-    /// Remove these
+    // Remove these.
     Unset,
 }

@@ -13,7 +13,6 @@ pub(crate) mod copy;
 mod server;
 
 use crate::exit::Failure;
-use crate::printer::Printer;
 use args::ServerArgs;
 use computesdk::core::Provider as _;
 use computesdk::modal::{Modal, ModalConfig};
@@ -28,20 +27,19 @@ const START: &str = "start one: compute serve";
 #[derive(Debug)]
 pub(crate) struct Remote {
     pub(crate) modal: Arc<Modal>,
-    pub(crate) printer: Printer,
     url: String,
 }
 
 impl Remote {
     /// Finds out which server is meant. Nothing is asked of it yet.
-    pub(crate) fn open(args: &ServerArgs, printer: Printer) -> Result<Self, Failure> {
+    pub(crate) fn open(args: &ServerArgs) -> Result<Self, Failure> {
         let Server { url, token_id, token_secret, environment } = Server::find(args.server.as_deref())?;
         let mut config = ModalConfig::default();
         config.server_url = Some(url.clone());
         config.token_id = Some(token_id);
         config.token_secret = Some(token_secret);
         config.environment = environment;
-        Ok(Self { modal: Arc::new(Modal::new(config)), printer, url })
+        Ok(Self { modal: Arc::new(Modal::new(config)), url })
     }
 
     /// The facade over it.

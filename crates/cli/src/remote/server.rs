@@ -180,12 +180,12 @@ mod tests {
 
     #[test]
     fn a_file_that_others_can_write_is_not_believed() {
-        use std::os::unix::fs::PermissionsExt as _;
+        use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("server.json");
         assert!(read(&path).unwrap().is_none());
         std::fs::write(&path, OURS).unwrap();
-        let mode = |mode| std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
+        let mode = |mode| std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
         mode(0o666);
         let Err(Failure::Error(error, _)) = read(&path) else { panic!("it was believed") };
         assert!(error.hint().unwrap().contains("chmod 600"), "{error:?}");

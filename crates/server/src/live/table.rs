@@ -64,11 +64,13 @@ impl Table {
         let own = running().filter(|live| live.identity().token_id == token_id).count()
             + inner.reserved.get(token_id).copied().unwrap_or(0);
         if let Some(most) = quota.total.filter(|most| total >= *most) {
-            return Err(format!("{most} sandboxes are running, as many as this server allows (--max-sandboxes)"));
+            return Err(format!(
+                "quota exceeded: {most} sandboxes are running, as many as this server allows (--max-sandboxes)"
+            ));
         }
         if let Some(most) = quota.per_token.filter(|most| own >= *most) {
             return Err(format!(
-                "{most} sandboxes of this token are running, as many as it may (--max-sandboxes-per-token)"
+                "quota exceeded: {most} sandboxes of this token are running, as many as it may (--max-sandboxes-per-token)"
             ));
         }
         *inner.reserved.entry(token_id.to_owned()).or_default() += 1;
