@@ -33,7 +33,7 @@ use program::{Said, Seen};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 /// How many programs run at a time. Most of each one's time goes into waiting.
 const JOBS: usize = 2;
@@ -173,13 +173,17 @@ fn carry_out(jobs: Vec<Job<'_>>, quiet: bool) -> Result<Outcome, String> {
     if jobs.is_empty() {
         return Ok(outcome);
     }
-    let server = server::Server::start()?;
+    let server = server::Server::start(&[])?;
+    let faulty = match jobs.iter().any(|job| job.client.faults) {
+        true => Some(server::Server::start(clients::FAULTS)?),
+        false => None,
+    };
     if jobs.iter().any(|job| job.client.runtime == Runtime::Node) {
         seed(&jobs, &places, &server)?;
     }
     let queue = Mutex::new(jobs.into_iter());
     let results: Mutex<Vec<(String, String, Seen)>> = Mutex::default();
-    let server = Arc::new(server);
+    let of = |client: &Client| faulty.as_ref().filter(|_| client.faults).unwrap_or(&server);
     std::thread::scope(|scope| {
         for _ in 0..JOBS {
             scope.spawn(|| {
@@ -187,7 +191,7 @@ fn carry_out(jobs: Vec<Job<'_>>, quiet: bool) -> Result<Outcome, String> {
                     let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
                     let Some(job) = next else { return };
                     let place = &places[job.client.id];
-                    let seen = program::run(job.client, &job.program, place, &server);
+                    let seen = program::run(job.client, &job.program, place, of(job.client));
                     if !quiet {
                         say(&format!("{} {}: {}", job.client.id, job.program.name(), seen.summary()));
                     }
@@ -203,7 +207,8 @@ fn carry_out(jobs: Vec<Job<'_>>, quiet: bool) -> Result<Outcome, String> {
         }
         outcome.seen.extend(seen.lines.into_iter().map(|(feature, said)| ((client.clone(), feature), said)));
     }
-    outcome.stopped = Arc::into_inner(server).map(server::Server::stop);
+    let stopped: Vec<_> = [Some(server), faulty].into_iter().flatten().map(server::Server::stop).collect();
+    outcome.stopped = Some(stopped.into_iter().collect());
     Ok(outcome)
 }
 
