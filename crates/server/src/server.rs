@@ -18,7 +18,7 @@ use http::Request;
 use secrecy::SecretString;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 use tower::{Layer as _, ServiceExt as _};
@@ -147,7 +147,17 @@ impl Server {
         let admin = routes(Admin { faults: self.faults, check }).merge(tokens);
         let service = tower::service_fn(move |request: Request<Body>| {
             let (grpc, admin) = (grpc.clone(), admin.clone());
-            async move { if front::is_grpc(&request) { grpc.oneshot(request).await } else { admin.oneshot(request).await } }
+            let path = tracing::enabled!(tracing::Level::DEBUG).then(|| request.uri().path().to_owned());
+            let begun = Instant::now();
+            async move {
+                let answer =
+                    if front::is_grpc(&request) { grpc.oneshot(request).await } else { admin.oneshot(request).await };
+                if let (Some(path), Ok(answer)) = (path, &answer) {
+                    let grpc = answer.headers().get("grpc-status").and_then(|status| status.to_str().ok());
+                    tracing::debug!(path, status = answer.status().as_u16(), grpc, took = ?begun.elapsed(), "call");
+                }
+                answer
+            }
         });
 
         let report = front::serve(listener, service, self.options.front, stop).await;

@@ -11,10 +11,10 @@ use std::time::Duration;
 
 const EXAMPLES: &str = "\
 Examples:
-  compute serve                                 prints `export` lines for Modal's SDKs and serves until Ctrl-C
-  compute serve -- pytest tests/                a server for this command alone, its environment set
+  compute serve                            until Ctrl-C; prints `export` lines for Modal's SDKs
+  compute serve -- pytest tests/           for this command alone, with its environment set
   compute serve --fault 'SandboxCreate*: status=UNAVAILABLE p=0.1' -- npx vitest
-  eval \"$(compute serve --print-env)\"           the environment for the server that runs already
+  eval \"$(compute serve --print-env)\"      the environment of the server that runs already
 
 Exit codes:
   with a command, the command's own; 128+N if signal N ended it; 126 and 127 as in a shell;
@@ -99,6 +99,6 @@ pub(crate) struct ServeArgs {
 /// Who makes the sandboxes of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ProviderName {
-    /// This machine
+    // This machine.
     Local,
 }

@@ -32,7 +32,7 @@ mod short_lived;
 mod status;
 #[cfg(test)]
 mod tests;
-mod tokens;
+pub(crate) mod tokens;
 
 pub(crate) use answers::Claim;
 pub(crate) use apps::AppRecord;

@@ -126,6 +126,7 @@ pub(super) fn tags(tags: Vec<SandboxTag>) -> Result<BTreeMap<String, String>, St
     Ok(found)
 }
 
+#[tracing::instrument(skip_all, name = "create")]
 async fn make(host: &Arc<Host>, caller: &Caller, family: Family, asked: Asked) -> Result<Arc<Live>, Status> {
     let workspace = caller.workspace.as_str();
     let app = host.state.app_by_id(workspace, &asked.app_id).await?.ok_or_else(|| not_found("app", &asked.app_id))?;

@@ -1,7 +1,8 @@
 use super::*;
-use crate::auth::{AuthClaims, ClientKind, ROUTER_TOKEN_LIFE, RouterClaims};
-use crate::state::TokenPair;
+use crate::auth::caller::ClientKind;
+use crate::auth::jwt::{AuthClaims, ROUTER_TOKEN_LIFE, RouterClaims};
 use crate::state::scratch::Scratch;
+use crate::state::tokens::TokenPair;
 use http::StatusCode;
 use secrecy::ExposeSecret as _;
 use std::time::Duration;
