@@ -2,6 +2,8 @@
 
 use crate::bench::args::BenchArgs;
 #[cfg(feature = "serve")]
+use crate::remote::args::{CpArgs, CreateArgs, ExecArgs, LogsArgs, PsArgs, RmArgs, StopArgs, TagsArgs};
+#[cfg(feature = "serve")]
 use crate::serve::args::ServeArgs;
 use crate::values::{self, LocalFile, Variable};
 use crate::{duration, size};
@@ -33,6 +35,8 @@ Examples:
   compute shell                    look around in a sandbox
   compute doctor                   what isolation this machine offers, and how to get more
   compute serve -- pytest          Modal's API on this machine, for a command
+  compute create --name box        a sandbox that stays, at the server that runs
+  compute exec box -- ls           a command in it
   compute bench                    what a sandbox costs, beside none";
 
 /// Run other people's code in a sandbox on this machine: no daemon, no account, nothing downloaded.
@@ -71,6 +75,30 @@ pub(crate) enum Command {
     /// Serve Modal's API on this machine: Modal's own SDKs run against it unmodified
     #[cfg(feature = "serve")]
     Serve(Box<ServeArgs>),
+    /// Make a sandbox at a server, which lives until it is stopped
+    #[cfg(feature = "serve")]
+    Create(Box<CreateArgs>),
+    /// Run a command in a sandbox of a server
+    #[cfg(feature = "serve")]
+    Exec(ExecArgs),
+    /// List the sandboxes of a server
+    #[cfg(feature = "serve")]
+    Ps(PsArgs),
+    /// Print what the main process of a sandbox wrote
+    #[cfg(feature = "serve")]
+    Logs(LogsArgs),
+    /// Copy files between this machine and a sandbox
+    #[cfg(feature = "serve")]
+    Cp(CpArgs),
+    /// Stop sandboxes
+    #[cfg(feature = "serve")]
+    Stop(StopArgs),
+    /// Stop sandboxes that may have ended already
+    #[cfg(feature = "serve")]
+    Rm(RmArgs),
+    /// Print or change the tags of a sandbox
+    #[cfg(feature = "serve")]
+    Tags(TagsArgs),
     /// Show the certificate authority of published ports, and how to trust it
     Ca(CaArgs),
     /// Print a completion script for a shell

@@ -7,7 +7,7 @@ use crate::printer::output_failed;
 use crate::signals::Signals;
 use crate::stdio::read_ready;
 use crate::terminal::Terminal;
-use computesdk::{BoxRead, Command, ExitStatus, PtySize, Signal, Usage};
+use computesdk::{BoxRead, Command, ErrorKind, ExitStatus, PtySize, Signal, Usage};
 use std::io;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -99,10 +99,18 @@ pub(crate) async fn attach(
                     return Err(Failure::Signalled(signal));
                 }
                 told = Some((signal, Instant::now() + GRACE));
-                command.signal(signal).await?;
+                match command.signal(signal).await {
+                    // It cannot be told: we end without it.
+                    Err(error) if error.kind() == ErrorKind::Unsupported => return Err(Failure::Signalled(signal)),
+                    other => other?,
+                }
             }
             () = until(told) => return Err(Failure::Signalled(told.map_or(Signal::INT, |(signal, _)| signal))),
-            size = resized(terminal.as_mut()) => command.resize(size).await?,
+            size = resized(terminal.as_mut()) => match command.resize(size).await {
+                // It keeps the size that it has.
+                Err(error) if error.kind() == ErrorKind::Unsupported => {}
+                other => other?,
+            },
         }
     }
 }

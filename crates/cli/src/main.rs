@@ -7,6 +7,7 @@
 //!                └ network_log: what is decided meanwhile
 //! ```
 //!
+//! `commands/{create,exec,ps,logs,cp,stop,tags}` are for sandboxes that outlive one `compute`: they talk to a server, see `remote`.
 //! `bench` and `serve` stand apart: one measures a provider, the other puts Modal's API in front of one; each has a folder of its own.
 //!
 //! Start-up time counts: one thread, nothing parsed or built that the command does not need.
@@ -20,6 +21,8 @@ mod exit;
 mod network_log;
 mod printer;
 mod program;
+#[cfg(feature = "serve")]
+mod remote;
 #[cfg(feature = "serve")]
 mod serve;
 mod session;

@@ -84,6 +84,14 @@ fn as_json(error: &Error) -> String {
     serde_json::to_string(&ErrorReport { error: fields }).unwrap_or_default()
 }
 
+/// A result as JSON.
+#[cfg(feature = "serve")]
+pub(crate) fn to_json(value: &impl Serialize) -> Result<String, Failure> {
+    serde_json::to_string(value).map_err(|error| {
+        Error::new(ErrorKind::Unexpected, "output", "cannot write the result as JSON").with_source(error).into()
+    })
+}
+
 /// The message with its causes.
 fn one_line(error: &Error) -> String {
     let mut text = error.to_string();

@@ -18,9 +18,12 @@ impl Terminal {
     pub(crate) fn open(what: &str) -> Result<Self, Failure> {
         if !isatty(stdin()) {
             let text = format!("{what} needs a terminal, and standard input is none");
-            return Err(Error::new(ErrorKind::FailedPrecondition, "terminal", text)
-                .with_hint("`compute run` without -t takes input from pipes and files")
-                .into());
+            let hint = if what == "-t" {
+                "without -t, input is taken from pipes and files"
+            } else {
+                "`compute run` without -t takes input from pipes and files"
+            };
+            return Err(Error::new(ErrorKind::FailedPrecondition, "terminal", text).with_hint(hint).into());
         }
         let failed = |error: std::io::Error| {
             Error::new(ErrorKind::Unexpected, "terminal", "cannot use the terminal").with_source(error)

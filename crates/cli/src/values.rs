@@ -25,6 +25,12 @@ pub(crate) fn variable(text: &str) -> Result<Variable, String> {
     }
 }
 
+/// `KEY=VALUE`.
+#[cfg(feature = "serve")]
+pub(crate) fn tag(text: &str) -> Result<Variable, String> {
+    variable(text).map_err(|_| String::from("expected KEY=VALUE"))
+}
+
 /// `LOCAL:REMOTE`, split at the last colon.
 pub(crate) fn local_file(text: &str) -> Result<LocalFile, String> {
     match text.rsplit_once(':') {

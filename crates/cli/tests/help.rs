@@ -14,6 +14,22 @@ fn help_texts() {
         ("bench", &["bench", "--help"]),
         #[cfg(feature = "serve")]
         ("serve", &["serve", "--help"]),
+        #[cfg(feature = "serve")]
+        ("create", &["create", "--help"]),
+        #[cfg(feature = "serve")]
+        ("exec", &["exec", "--help"]),
+        #[cfg(feature = "serve")]
+        ("ps", &["ps", "--help"]),
+        #[cfg(feature = "serve")]
+        ("logs", &["logs", "--help"]),
+        #[cfg(feature = "serve")]
+        ("cp", &["cp", "--help"]),
+        #[cfg(feature = "serve")]
+        ("stop", &["stop", "--help"]),
+        #[cfg(feature = "serve")]
+        ("rm", &["rm", "--help"]),
+        #[cfg(feature = "serve")]
+        ("tags", &["tags", "--help"]),
         ("ca", &["ca", "--help"]),
         ("completions", &["completions", "--help"]),
     ] {
@@ -66,6 +82,43 @@ fn refusals() {
         "ca",
         "ca trust",
         "completions tcsh",
+    ] {
+        let args: Vec<&str> = line.split_whitespace().collect();
+        let (code, stdout, stderr) = parts(&run(&args));
+        all += &format!("$ compute {line}\n{stdout}{stderr}exit code {}\n\n", code.unwrap_or(-1));
+    }
+    insta::assert_snapshot!(all);
+}
+
+#[cfg(feature = "serve")]
+#[test]
+fn refusals_of_what_talks_to_a_server() {
+    let mut all = String::new();
+    for line in [
+        "create --timeout soon",
+        "create --port 0",
+        "create --inbound 10.0.0.0/8",
+        "create --tag key",
+        "create --memory lots",
+        "create --file /nonexistent:/x",
+        "exec",
+        "exec box",
+        "exec box ls",
+        "exec -t box -- ls -o json",
+        "exec -t box -- ls",
+        "-o json exec -t box -- ls",
+        "logs",
+        "cp a",
+        "cp a b",
+        "cp a:/b c:/d",
+        "stop",
+        "rm",
+        "tags",
+        "tags box set",
+        "tags box set key",
+        "tags box unset key=value",
+        "tags box drop key",
+        "ps everything",
     ] {
         let args: Vec<&str> = line.split_whitespace().collect();
         let (code, stdout, stderr) = parts(&run(&args));

@@ -211,6 +211,7 @@
 //! # Features
 //!
 //! * `local` (default): the function `local` and the module of the same name, sandboxes on this machine (Linux).
+//! * `modal`: the function `modal` and the module of the same name, sandboxes at a server that speaks Modal's protocol.
 //! * `share` (part of `local`): [`Sandbox::share`], ports for those who show a token.
 
 mod args;
@@ -261,6 +262,12 @@ pub use computesdk_core::{
 pub use computesdk_local as local;
 #[cfg(feature = "local")]
 pub use computesdk_local::local;
+/// The `modal` provider: its configuration, and what it offers beyond the common traits.
+#[cfg(feature = "modal")]
+#[doc(inline)]
+pub use computesdk_modal as modal;
+#[cfg(feature = "modal")]
+pub use computesdk_modal::modal;
 #[cfg(feature = "share")]
 pub use computesdk_tunnel::ConnectToken;
 pub use detect::detect_runtime;

@@ -74,3 +74,22 @@ async fn a_stop_waits_for_requests_but_not_for_ever() {
     assert_eq!(echo.waiting.load(Ordering::SeqCst), 0, "the handler has ended too");
     soon(waiting).await.unwrap().unwrap_err();
 }
+
+#[tokio::test]
+async fn a_stop_does_not_wait_for_who_says_nothing() {
+    let mut options = FrontOptions::default();
+    options.drain = Duration::from_secs(3600);
+    let server = Running::start(options).await;
+    // One that answers no frame, one that asks nothing, one that is in the middle of a head, and one that keeps its
+    // connection for the next request.
+    let _deaf = common::raw::connect(server.addr).await;
+    let _silent = TcpStream::connect(server.addr).await.unwrap();
+    let mut slow = TcpStream::connect(server.addr).await.unwrap();
+    slow.write_all(b"GET /hello HTTP/1.1\r\nHost:").await.unwrap();
+    let mut kept = TcpStream::connect(server.addr).await.unwrap();
+    kept.write_all(b"GET /hello HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    let mut client = server.client().await;
+    common::works(&mut client).await;
+    assert_eq!(server.stop().await.cut, 0);
+    assert!(read_all(&mut kept).await.ends_with("hello\n"));
+}

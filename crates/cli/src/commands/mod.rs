@@ -3,9 +3,23 @@
 mod bench;
 mod ca;
 mod completions;
+#[cfg(feature = "serve")]
+mod cp;
+#[cfg(feature = "serve")]
+mod create;
 mod doctor;
+#[cfg(feature = "serve")]
+mod exec;
+#[cfg(feature = "serve")]
+mod logs;
+#[cfg(feature = "serve")]
+mod ps;
 mod run;
 mod shell;
+#[cfg(feature = "serve")]
+mod stop;
+#[cfg(feature = "serve")]
+mod tags;
 
 use crate::args::{Cli, Command};
 use crate::exit::{Exit, Failure};
@@ -24,6 +38,22 @@ pub(crate) fn dispatch(cli: Cli) -> Exit {
         Command::Bench(args) => block_on(bench::bench(&args, printer)),
         #[cfg(feature = "serve")]
         Command::Serve(args) => crate::serve::block_on(*args, printer),
+        #[cfg(feature = "serve")]
+        Command::Create(args) => block_on(create::create(&args, printer)),
+        #[cfg(feature = "serve")]
+        Command::Exec(args) => block_on(exec::exec(&args, printer)),
+        #[cfg(feature = "serve")]
+        Command::Ps(args) => block_on(ps::ps(&args, printer)),
+        #[cfg(feature = "serve")]
+        Command::Logs(args) => block_on(logs::logs(&args, printer)),
+        #[cfg(feature = "serve")]
+        Command::Cp(args) => block_on(cp::cp(&args, printer)),
+        #[cfg(feature = "serve")]
+        Command::Stop(args) => block_on(stop::stop(&args, printer)),
+        #[cfg(feature = "serve")]
+        Command::Rm(args) => block_on(stop::rm(&args, printer)),
+        #[cfg(feature = "serve")]
+        Command::Tags(args) => block_on(tags::tags(&args, printer)),
         Command::Ca(args) => ca::ca(&args, printer),
         Command::Completions(args) => completions::completions(&args, printer),
     };

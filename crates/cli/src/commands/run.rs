@@ -184,7 +184,7 @@ struct Report<'a> {
     cause: Map<String, Value>,
 }
 
-async fn report(
+pub(crate) async fn report(
     sandbox: &Sandbox,
     ended: &Ended,
     (stdout, stderr): (&[u8], &[u8]),

@@ -70,13 +70,20 @@ where
 }
 
 async fn accept(listener: &TcpListener, room: &Arc<Room>, mut take: impl FnMut(TcpStream, SocketAddr, Taken)) {
+    let mut told = false;
     loop {
-        room.room().await;
         match listener.accept().await {
-            Ok((tcp, addr)) => take(tcp, addr, room.sit()),
+            Ok((tcp, addr)) => {
+                told = false;
+                room.room().await;
+                take(tcp, addr, room.sit());
+            }
             Err(error) if gone_already(&error) => {}
             Err(error) => {
-                tracing::warn!(%error, "cannot take a connection");
+                if !told {
+                    tracing::warn!(%error, "cannot take connections");
+                    told = true;
+                }
                 room.relieve();
                 tokio::time::sleep(PAUSE).await;
             }

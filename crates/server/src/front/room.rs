@@ -2,12 +2,17 @@
 //!
 //! Each connection has a [`Seat`]. It is *pending* until its first request, then *busy* while it has requests under way and
 //! idle otherwise. The first to go is the oldest that is pending, then the one that has been idle longest; a busy one never.
+//! Who has only just come, or asked, is given a moment to go on.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::Notify;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
+
+/// Between the coming of a connection and its first request there is a turn of the scheduler or two.
+const MOMENT: Duration = Duration::from_millis(50);
 
 /// One connection's place.
 pub(super) struct Seat {
@@ -82,7 +87,8 @@ impl Room {
         Taken(seat)
     }
 
-    /// Waits until there is room for one more, and makes some if it can.
+    /// For one that has come: waits until there is room for it, and makes some if it can. Not ahead of time, or whoever
+    /// came last would have to go for somebody who never comes.
     pub(super) async fn room(&self) {
         loop {
             let mut freed = std::pin::pin!(self.freed.notified());
@@ -96,7 +102,8 @@ impl Room {
                     seats.evict();
                 }
             }
-            freed.await;
+            // Those who have just come are nobody's to send away now, but soon.
+            let _ = timeout(MOMENT, freed).await;
         }
     }
 
@@ -137,10 +144,13 @@ impl Room {
 
 impl Seats {
     fn evict(&mut self) {
-        if self.evict_pending() {
-            return;
+        let settled = |seat: &Seat| seat.now().since.elapsed() >= MOMENT;
+        let oldest = self.pending.first().and_then(|id| self.all.get(id));
+        if oldest.is_some_and(|seat| settled(seat)) {
+            return self.evict_pending();
         }
-        let idle = self.all.values().filter_map(|seat| {
+        let idle = self.all.values().filter(|seat| seat.asked.load(Ordering::Acquire) && settled(seat));
+        let idle = idle.filter_map(|seat| {
             let now = seat.now();
             (now.requests == 0 && !seat.gone.load(Ordering::Acquire)).then_some((now.since, seat))
         });
@@ -149,12 +159,10 @@ impl Seats {
         }
     }
 
-    fn evict_pending(&mut self) -> bool {
-        let oldest = self.pending.pop_first().and_then(|id| self.all.get(&id).cloned());
-        if let Some(seat) = &oldest {
-            self.tell(seat);
+    fn evict_pending(&mut self) {
+        if let Some(seat) = self.pending.pop_first().and_then(|id| self.all.get(&id).cloned()) {
+            self.tell(&seat);
         }
-        oldest.is_some()
     }
 
     fn tell(&mut self, seat: &Seat) {
@@ -180,6 +188,11 @@ impl Seat {
 
     pub(super) fn is_reset(&self) -> bool {
         self.reset.load(Ordering::Acquire)
+    }
+
+    /// Whether no request is under way on it.
+    pub(super) fn is_idle(&self) -> bool {
+        self.now().requests == 0
     }
 
     /// A request has come.
@@ -265,15 +278,18 @@ mod tests {
         assert_eq!(room.requests(), 0);
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_full_room_drops_the_idle_and_never_the_busy() {
         let room = Room::new(3, 3);
         let (busy, early, late) = (room.sit(), room.sit(), room.sit());
         let under = busy.seat().request();
         drop(early.seat().request());
+        tokio::time::advance(Duration::from_millis(1)).await;
         drop(late.seat().request());
         let mut waiting = Box::pin(room.room());
         assert!((&mut waiting).now_or_never().is_none());
+        assert!(!told(&early) && !told(&late), "both have just asked");
+        timeout(Duration::from_secs(1), &mut waiting).await.unwrap_err();
         assert!(told(&early) && !told(&busy) && !told(&late));
         drop(early);
         waiting.await;
@@ -282,7 +298,7 @@ mod tests {
         let last = room.sit();
         let under_last = last.seat().request();
         let mut waiting = Box::pin(room.room());
-        assert!((&mut waiting).now_or_never().is_none());
+        timeout(Duration::from_secs(1), &mut waiting).await.unwrap_err();
         assert!(!told(&busy) && !told(&late) && !told(&last));
         drop((under, busy));
         waiting.await;

@@ -15,7 +15,9 @@ use std::convert::Infallible;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 use tokio::sync::watch;
+use tokio::time::timeout;
 use tower::{Service, ServiceExt as _};
 
 /// What a client may send of one body before it is read. A stream at full speed over loopback needs no more.
@@ -30,7 +32,10 @@ const HEADERS: u32 = 64 << 10;
 /// Requests that are opened and reset at once, before they are looked at. Somebody who cancels a hundred calls does so;
 /// somebody who goes on with it attacks.
 const RESETS: usize = 256;
+/// Bytes of an answer that wait for a client to read on.
 const UNREAD_ANSWER: usize = 256 << 10;
+/// For a client to answer that it has heard of the stop.
+const GOODBYE: Duration = Duration::from_millis(500);
 
 /// The two versions of the protocol, set up once.
 pub(super) struct Speech {
@@ -77,7 +82,7 @@ pub(super) async fn speak<S>(
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
 {
-    let answer = Way { service, peer, seat, shared: Arc::clone(&shared) };
+    let answer = Way { service, peer, seat: Arc::clone(&seat), shared: Arc::clone(&shared) };
     let Arrived { wire, http2 } = arrived;
     let wire = TokioIo::new(wire);
     let stopped = async { stop.wait_for(|stop| *stop).await.is_ok() };
@@ -87,7 +92,7 @@ pub(super) async fn speak<S>(
             ended = connection.as_mut() => ended,
             _ = stopped => {
                 connection.as_mut().graceful_shutdown();
-                connection.await
+                finish(connection, &seat).await
             }
         }
     } else {
@@ -96,12 +101,23 @@ pub(super) async fn speak<S>(
             ended = connection.as_mut() => ended,
             _ = stopped => {
                 connection.as_mut().graceful_shutdown();
-                connection.await
+                finish(connection, &seat).await
             }
         }
     };
     if let Err(error) = ended {
         tracing::debug!(%error, peer = %peer.addr, "a connection ended");
+    }
+}
+
+/// After the stop: until the client has understood, or until nothing is under way with a client that does not say so.
+async fn finish(mut connection: Pin<&mut impl Future<Output = hyper::Result<()>>>, seat: &Seat) -> hyper::Result<()> {
+    loop {
+        match timeout(GOODBYE, connection.as_mut()).await {
+            Ok(ended) => return ended,
+            Err(_) if seat.is_idle() => return Ok(()),
+            Err(_) => {}
+        }
     }
 }
 
@@ -140,7 +156,8 @@ where
                 Some(Abort::Stream) => Err(Aborted),
                 Some(Abort::Connection) => {
                     under.reset_connection();
-                    Err(Aborted)
+                    // An error would reset the stream before the connection.
+                    std::future::pending().await
                 }
             }
         })

@@ -60,3 +60,26 @@ pub fn from_pem(cert: &Path, key: &Path) -> Result<Arc<ServerConfig>, TlsError> 
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use computesdk_tunnel::Authority;
+
+    #[test]
+    fn files_make_tls_or_are_named() {
+        let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        for dir in [&a, &b] {
+            Authority::open(dir.path()).unwrap();
+        }
+        let (cert, key) = (a.path().join("ca.pem"), a.path().join("ca.key"));
+        let config = from_pem(&cert, &key).unwrap();
+        assert_eq!(config.alpn_protocols, [b"h2".to_vec(), b"http/1.1".to_vec()]);
+        let told = |cert: &Path, key: &Path| from_pem(cert, key).unwrap_err().to_string();
+        assert!(told(&a.path().join("none"), &key).contains("none: no certificate"));
+        assert!(told(&cert, &cert).contains("ca.pem: no private key"));
+        assert!(told(&key, &key).contains("ca.key: no certificate"));
+        let error = told(&cert, &b.path().join("ca.key"));
+        assert!(error.contains("make no TLS"), "{error}");
+    }
+}

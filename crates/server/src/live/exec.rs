@@ -4,8 +4,8 @@ use super::input::Input;
 use super::output::{Output, Spool};
 use bytes::BytesMut;
 use computesdk_core::{BoxRead, ExitCause, ExitStatus, Process};
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 use tokio::io::AsyncReadExt as _;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -13,6 +13,8 @@ use tokio::time::timeout;
 /// A process has ended and its output goes on: something that it left behind still holds the pipe. If that says nothing for so long,
 /// the output counts as ended, since readers wait for its end.
 const SILENCE: Duration = Duration::from_millis(500);
+/// Output that nobody has read is kept for so long after the end of its process, whatever room it takes.
+const AFTERWARDS: Duration = Duration::from_secs(60);
 /// Reads start small, since most processes say little, and grow with what they find.
 const SMALL: usize = 4 << 10;
 const LARGE: usize = 256 << 10;
@@ -25,6 +27,7 @@ pub(crate) struct Exec {
     stderr: Option<Arc<Output>>,
     stdin: Input,
     status: watch::Receiver<Option<ExitStatus>>,
+    ended_at: OnceLock<Instant>,
 }
 
 impl Exec {
@@ -40,7 +43,7 @@ impl Exec {
         let stdout = pump(process.take_stdout());
         let stderr = pump(process.take_stderr());
         let stdin = Input::new(process.take_stdin());
-        let exec = Arc::new(Self { process, stdout, stderr, stdin, status });
+        let exec = Arc::new(Self { process, stdout, stderr, stdin, status, ended_at: OnceLock::new() });
         tokio::spawn({
             let exec = Arc::clone(&exec);
             async move {
@@ -49,6 +52,7 @@ impl Exec {
                     ExitStatus { cause: ExitCause::SandboxEnded }
                 });
                 exec.stdin.end();
+                let _ = exec.ended_at.set(Instant::now());
                 ended.send_replace(Some(status));
             }
         });
@@ -85,10 +89,25 @@ impl Exec {
         }
     }
 
+    fn outputs(&self) -> impl Iterator<Item = &Arc<Output>> {
+        [&self.stdout, &self.stderr].into_iter().flatten()
+    }
+
+    /// How much of its output is in memory.
+    pub(crate) fn held(&self) -> u64 {
+        self.outputs().map(|output| output.held()).sum()
+    }
+
+    /// Whether it has ended, and everybody had what they are likely to want of it.
+    pub(crate) fn is_over(&self) -> bool {
+        let long_ago = self.ended_at.get().map(|at| at.elapsed() > AFTERWARDS);
+        long_ago.is_some_and(|long_ago| long_ago || self.outputs().all(|output| output.is_read()))
+    }
+
     /// Returns when all of its output has come, too.
     pub(crate) async fn drained(&self) {
         self.wait().await;
-        for output in [&self.stdout, &self.stderr].into_iter().flatten() {
+        for output in self.outputs() {
             output.finished().await;
         }
     }

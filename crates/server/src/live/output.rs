@@ -85,6 +85,18 @@ impl Output {
         self.inner().end
     }
 
+    /// How much of it is in memory.
+    pub(crate) fn held(&self) -> u64 {
+        let inner = self.inner();
+        inner.end - inner.in_memory
+    }
+
+    /// Whether nothing more comes, and somebody has had all of it.
+    pub(crate) fn is_read(&self) -> bool {
+        let inner = self.inner();
+        inner.finished && inner.read >= inner.end
+    }
+
     /// The first byte that is kept.
     pub(crate) fn start(&self) -> u64 {
         self.inner().start

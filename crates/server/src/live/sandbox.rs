@@ -18,8 +18,10 @@ use tokio::sync::{OnceCell, watch};
 use tonic::Status;
 use tracing::Instrument as _;
 
-/// So many execs of a sandbox are remembered; of more, those that ended first are forgotten.
+/// So many execs of a sandbox are remembered, with so much output in memory; of more, those that began first and are over are
+/// forgotten.
 const REMEMBERED: usize = 4096;
+const HELD: u64 = 64 << 20;
 /// How long the last output of the main process may take to come once its sandbox has ended.
 const LAST_OUTPUT: Duration = Duration::from_secs(5);
 
@@ -172,6 +174,11 @@ impl Live {
         }
     }
 
+    /// How much output is in memory, its own and its execs'.
+    pub(crate) fn held(&self) -> u64 {
+        self.main.as_ref().map_or(0, |main| main.held()) + self.execs().held()
+    }
+
     fn execs(&self) -> MutexGuard<'_, Execs> {
         self.execs.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -305,16 +312,20 @@ pub(crate) fn code_of(cause: &EndCause) -> i32 {
 
 impl Execs {
     fn make_room(&mut self) {
-        while self.by_id.len() >= REMEMBERED {
-            let has_ended = |id: &String| {
-                let exec = self.by_id.get(id).map(|cell| cell.get());
-                exec.is_none_or(|exec| exec.is_some_and(|exec| exec.status().is_some()))
+        let mut held = self.held();
+        while self.by_id.len() >= REMEMBERED || held > HELD {
+            let is_over = |id: &String| match self.by_id.get(id).map(|cell| cell.get()) {
+                Some(exec) => exec.is_some_and(|exec| exec.is_over()),
+                None => true,
             };
-            let Some(at) = self.order.iter().position(has_ended) else { return };
-            if let Some(id) = self.order.remove(at) {
-                self.by_id.remove(&id);
-            }
+            let Some(at) = self.order.iter().position(is_over) else { return };
+            let gone = self.order.remove(at).and_then(|id| self.by_id.remove(&id));
+            held -= gone.and_then(|cell| cell.get().map(|exec| exec.held())).unwrap_or(0).min(held);
         }
+    }
+
+    fn held(&self) -> u64 {
+        self.by_id.values().filter_map(|cell| cell.get()).map(|exec| exec.held()).sum()
     }
 
     fn forget_failed(&mut self, id: &str) {

@@ -4,8 +4,9 @@ use super::sandbox::Live;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// So many that have ended keep their output; of others the state tells how they ended.
+/// So many that have ended keep their output, and so much of it in memory; of others the state tells how they ended.
 pub(crate) const ENDED: usize = 256;
+const HELD: u64 = 256 << 20;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -17,7 +18,7 @@ pub(crate) struct Table {
 struct Inner {
     by_id: HashMap<String, Arc<Live>>,
     by_task: HashMap<String, String>,
-    ended: VecDeque<String>,
+    ended: VecDeque<(String, u64)>,
     /// Places held for sandboxes that are being made, by token.
     reserved: HashMap<String, usize>,
 }
@@ -63,11 +64,13 @@ impl Table {
         let own = running().filter(|live| live.identity().token_id == token_id).count()
             + inner.reserved.get(token_id).copied().unwrap_or(0);
         if let Some(most) = quota.total.filter(|most| total >= *most) {
-            return Err(format!("{most} sandboxes are running, as many as this server allows (--max-sandboxes)"));
+            return Err(format!(
+                "quota exceeded: {most} sandboxes are running, as many as this server allows (--max-sandboxes)"
+            ));
         }
         if let Some(most) = quota.per_token.filter(|most| own >= *most) {
             return Err(format!(
-                "{most} sandboxes of this token are running, as many as it may (--max-sandboxes-per-token)"
+                "quota exceeded: {most} sandboxes of this token are running, as many as it may (--max-sandboxes-per-token)"
             ));
         }
         *inner.reserved.entry(token_id.to_owned()).or_default() += 1;
@@ -81,12 +84,15 @@ impl Table {
         inner.by_id.insert(live.id().to_owned(), live);
     }
 
-    /// One that has ended: forgets the one that ended first, if there are many.
+    /// One that has ended: forgets those that ended first, if they are many.
     pub(crate) fn ended(&self, id: &str) {
         let mut inner = self.inner();
-        inner.ended.push_back(id.to_owned());
-        while inner.ended.len() > ENDED {
-            let Some(oldest) = inner.ended.pop_front() else { break };
+        let held = inner.by_id.get(id).map_or(0, |live| live.held());
+        inner.ended.push_back((id.to_owned(), held));
+        let mut all: u64 = inner.ended.iter().map(|(_, held)| held).sum();
+        while inner.ended.len() > ENDED || (all > HELD && inner.ended.len() > 1) {
+            let Some((oldest, held)) = inner.ended.pop_front() else { break };
+            all -= held;
             if let Some(live) = inner.by_id.remove(&oldest) {
                 inner.by_task.remove(&live.identity().task_id);
             }

@@ -21,8 +21,10 @@ pub(crate) struct ImageRecord {
     pub(crate) entrypoint: Vec<String>,
     /// What shell forms are given to in layers above.
     pub(crate) shell: Vec<String>,
-    /// What the build said.
+    /// What the build said, that of the layers below first.
     pub(crate) log: Vec<String>,
+    /// So many lines of it are theirs.
+    pub(crate) told: u32,
     pub(crate) created_at: SystemTime,
 }
 
@@ -39,7 +41,8 @@ impl ImageRecord {
             entrypoint: row.get::<_, Json<_>>(7)?.0,
             shell: row.get::<_, Json<_>>(8)?.0,
             log: row.get::<_, Json<_>>(9)?.0,
-            created_at: row.get::<_, At>(10)?.time(),
+            told: row.get(10)?,
+            created_at: row.get::<_, At>(11)?.time(),
         })
     }
 }
@@ -68,7 +71,7 @@ impl State {
                 return Ok(found);
             }
             let created_at = At::from(image.created_at);
-            db.prepare_cached("INSERT INTO images VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")?.execute(params![
+            db.prepare_cached("INSERT INTO images VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")?.execute(params![
                 image.id,
                 image.workspace,
                 image.digest,
@@ -79,6 +82,7 @@ impl State {
                 Json(&image.entrypoint),
                 Json(&image.shell),
                 Json(&image.log),
+                image.told,
                 created_at,
             ])?;
             Ok(ImageRecord { created_at: created_at.time(), ..image })
@@ -123,6 +127,7 @@ mod tests {
             workdir: Some("/srv".to_owned()),
             cmd: vec!["sleep".to_owned(), "1".to_owned()],
             shell: Vec::new(),
+            told: 0,
             entrypoint: Vec::new(),
             log: vec!["the host's python3 is used".to_owned()],
             created_at: SystemTime::now(),

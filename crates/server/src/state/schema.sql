@@ -80,6 +80,7 @@ CREATE TABLE images (
     entrypoint TEXT NOT NULL,
     shell      TEXT NOT NULL,
     log        TEXT NOT NULL,
+    told       INTEGER NOT NULL,
     created_at INTEGER NOT NULL,
     UNIQUE (workspace, digest)
 ) STRICT;

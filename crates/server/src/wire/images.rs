@@ -64,6 +64,7 @@ pub(super) async fn get_or_create(
     let sight = host.sight().await?;
     let context = Context { files: !asked.context_files.is_empty(), mount: !asked.context_mount_id.is_empty() };
     let base = base.map(config_of);
+    let told = u32::try_from(base.as_ref().map_or(0, |base| base.notices.len())).unwrap_or(u32::MAX);
     let built = {
         let has = |tool: &str| sight.tools.contains(tool);
         let place =
@@ -85,6 +86,7 @@ pub(super) async fn get_or_create(
                 entrypoint: config.entrypoint,
                 shell: config.shell,
                 log: config.notices,
+                told,
                 created_at: SystemTime::now(),
             };
             let record = host.state.put_image(record).await?;
@@ -112,7 +114,8 @@ pub(super) async fn join(
     let record = host.state.image(call.workspace(), &request.image_id).await?;
     let record = record.ok_or_else(|| unknown(&request.image_id))?;
     const LOG: &str = "1-0";
-    let lines = record.log.into_iter().map(|line| TaskLogs { data: format!("{line}\n"), ..Default::default() });
+    let own = record.log.into_iter().skip(usize::try_from(record.told).unwrap_or(usize::MAX));
+    let lines = own.map(|line| TaskLogs { data: format!("{line}\n"), ..Default::default() });
     let log = ImageJoinStreamingResponse { task_logs: lines.collect(), entry_id: LOG.into(), ..Default::default() };
     let end = ImageJoinStreamingResponse {
         result: Some(GenericResult { status: GenericStatus::Success.into(), ..Default::default() }),

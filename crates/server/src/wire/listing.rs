@@ -47,6 +47,19 @@ pub(super) async fn set_name(
 ) -> Result<SandboxSetNameResponse, Status> {
     let live = host.running(call.workspace(), &request.sandbox_id).await?;
     definition::check_name(&request.name)?;
+    let record = host.state.sandbox(call.workspace(), live.id()).await?;
+    match record.and_then(|record| record.name) {
+        Some(name) if name == request.name => return Ok(SandboxSetNameResponse {}),
+        // As Modal has it: a name is for life.
+        Some(name) => {
+            return Err(Status::failed_precondition(format!(
+                "sandbox {} is already named {}",
+                live.id(),
+                shown(&name)
+            )));
+        }
+        None => {}
+    }
     host.state.set_name(live.id(), Some(&request.name)).await?;
     Ok(SandboxSetNameResponse {})
 }

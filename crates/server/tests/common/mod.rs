@@ -2,6 +2,8 @@
 //! for everything.
 #![allow(dead_code, reason = "each test program uses a part")]
 
+pub(crate) mod raw;
+
 use axum::body::Body;
 use computesdk_modal_proto::router::task_command_router_client::TaskCommandRouterClient;
 use computesdk_modal_proto::router::task_command_router_server::{TaskCommandRouter, TaskCommandRouterServer};
@@ -181,6 +183,8 @@ pub(crate) fn routes(echo: &Arc<Echo>) -> axum::Router {
     axum::Router::new()
         .route_service("/modal.task_command_router.TaskCommandRouter/{method}", server)
         .route("/hello", axum::routing::get(async || "hello\n"))
+        // Neither reads nor answers.
+        .route("/stuck", axum::routing::any(async |_body: Body| std::future::pending::<()>().await))
 }
 
 /// A server on a port of its own. Dropping it ends it.
@@ -238,6 +242,11 @@ impl Running {
     }
 }
 
+/// An empty call is answered.
+pub(crate) async fn works(client: &mut Client) {
+    soon(client.task_exec_stdin_status(TaskExecStdinStatusRequest::default())).await.unwrap();
+}
+
 pub(crate) async fn plain_client(addr: SocketAddr) -> Client {
     let endpoint = Endpoint::from_shared(format!("http://{addr}")).unwrap();
     TaskCommandRouterClient::new(soon(endpoint.connect()).await.unwrap()).max_decoding_message_size(100 << 20)
@@ -247,6 +256,8 @@ pub(crate) async fn plain_client(addr: SocketAddr) -> Client {
 pub(crate) async fn tls_client(addr: SocketAddr) -> Client {
     let connector = tower::service_fn(move |_| async move {
         let stream = TcpStream::connect(addr).await?;
+        // As Python's asyncio does.
+        stream.set_nodelay(true)?;
         Ok::<_, std::io::Error>(TokioIo::new(tls_stream(stream, &["h2"]).await?))
     });
     let endpoint = Endpoint::from_shared(format!("http://{addr}")).unwrap();

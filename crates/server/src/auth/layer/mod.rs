@@ -25,7 +25,7 @@ const AUTH_TOKEN: &str = "x-modal-auth-token";
 const MOST_CREDENTIAL: usize = 256;
 const MOST_TOKEN: usize = 4096;
 
-const NO_TOKEN: &str = "no valid token for this server: set MODAL_TOKEN_ID and MODAL_TOKEN_SECRET to what \
+const NO_TOKEN: &str = "no valid credentials for this server: set MODAL_TOKEN_ID and MODAL_TOKEN_SECRET to what \
                         `compute serve` printed when it started";
 const NO_ROUTER_TOKEN: &str = "no valid token for this sandbox: ask for access to it again";
 
