@@ -141,7 +141,7 @@ impl Guest {
     }
 
     pub(crate) async fn terminate(&mut self, sandbox: &Visited) -> Result<()> {
-        let request = wire::SandboxTerminateRequest { sandbox_id: sandbox.id.clone(), ..Default::default() };
+        let request = wire::SandboxTerminateRequest { sandbox_id: sandbox.id.clone() };
         let request = self.request(request);
         self.control.sandbox_terminate_v2(request).await?;
         Ok(())

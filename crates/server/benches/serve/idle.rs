@@ -132,7 +132,7 @@ pub(crate) fn hold(what: &str) -> Result<()> {
         let house = runtime.block_on(House::open())?;
         let credentials = &house.credentials;
         println!("{} {} {}", house.address, credentials.token_id, credentials.token_secret.expose_secret());
-        while let Some(line) = lines.next() {
+        for line in lines.by_ref() {
             line?;
         }
         return runtime.block_on(house.close());
@@ -160,7 +160,7 @@ pub(crate) fn hold(what: &str) -> Result<()> {
         Result::Ok(live)
     })?;
     println!("done");
-    while let Some(line) = lines.next() {
+    for line in lines {
         line?;
     }
     drop(live);

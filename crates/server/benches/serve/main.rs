@@ -55,7 +55,7 @@ fn main() -> ExitCode {
         eprintln!("nothing is measured but by `cargo bench`: without optimisation it would tell nothing");
         return ExitCode::SUCCESS;
     }
-    told(Args::parse(words).and_then(run).and_then(|is_kept| {
+    told(Args::parse(words).and_then(|args| run(&args)).and_then(|is_kept| {
         if is_kept { Ok(()) } else { Err("a bound is missed, or something could not be measured".into()) }
     }))
 }
@@ -97,7 +97,7 @@ pub(crate) fn runtime() -> Result<tokio::runtime::Runtime> {
 }
 
 /// Measures, prints, and says whether every bound was kept.
-fn run(args: Args) -> Result<bool> {
+fn run(args: &Args) -> Result<bool> {
     let mut report = Report::begin();
     for part in PARTS.into_iter().filter(|part| args.only.is_empty() || args.only.iter().any(|only| only == part)) {
         eprintln!("serve: {part}…");
