@@ -505,7 +505,7 @@ async fn an_id_of_the_first_generation_has_calls_of_the_first_generation() {
     let indices: Vec<_> = script
         .calls("SandboxStdinWrite")
         .iter()
-        .map(|call| call.message::<control::SandboxStdinWriteRequest>())
+        .map(script::Call::message::<control::SandboxStdinWriteRequest>)
         .map(|request| (request.index, request.eof))
         .collect();
     assert_eq!(indices, [(1, false), (2, true)]);
