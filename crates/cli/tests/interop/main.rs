@@ -190,7 +190,7 @@ fn carry_out(jobs: Vec<Job<'_>>, quiet: bool) -> Result<Outcome, String> {
     let mut guarded = BTreeSet::new();
     // One program of each folder: they begin alike.
     let mut once = jobs.iter().filter(|job| guarded.insert((job.client.environment, job.program.path.parent())));
-    outcome.guarded = Some(once.try_for_each(|job| guard(job)));
+    outcome.guarded = Some(once.try_for_each(guard));
     let queue = Mutex::new(jobs.into_iter());
     let results: Mutex<Vec<(String, String, Seen)>> = Mutex::default();
     let of = |client: &Client| faulty.as_ref().filter(|_| client.faults).unwrap_or(&server);
