@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
@@ -29,7 +29,8 @@ type Answered = (Answer, Option<OwnedFd>);
 
 #[derive(Debug)]
 pub(crate) struct Agent {
-    socket: Socket,
+    /// `None` once the conversation is over: ended sandboxes are remembered by the thousand, and hold no descriptor.
+    socket: RwLock<Option<Arc<Socket>>>,
     runtime: Handle,
     next: AtomicU32,
     /// It has said something.
@@ -55,7 +56,7 @@ struct Running {
 impl Agent {
     pub(crate) fn new(socket: OwnedFd, runtime: &Handle) -> io::Result<Arc<Self>> {
         Ok(Arc::new(Self {
-            socket: Socket::new(socket, runtime)?,
+            socket: RwLock::new(Some(Arc::new(Socket::new(socket, runtime)?))),
             runtime: runtime.clone(),
             next: AtomicU32::new(1),
             spoke: AtomicBool::new(false),
@@ -66,8 +67,10 @@ impl Agent {
     /// Reads what it says until it ends or says something impossible, then calls `over` with what was seen.
     pub(crate) async fn serve(self: Arc<Self>, over: impl FnOnce(String)) {
         let mut buffer = Vec::new();
+        let socket = self.socket();
         let why = loop {
-            match self.socket.receive::<FromAgent>(&mut buffer).await {
+            let Some(socket) = &socket else { break String::from("its agent ended") };
+            match socket.receive::<FromAgent>(&mut buffer).await {
                 Ok((message, fds)) => {
                     self.spoke.store(true, Ordering::Relaxed);
                     if let Err(why) = self.take(message, fds) {
@@ -78,7 +81,20 @@ impl Agent {
                 Err(error) => break format!("its agent broke the protocol: {error}"),
             }
         };
+        *self.socket.write().unwrap_or_else(PoisonError::into_inner) = None;
+        drop(socket);
         over(why);
+    }
+
+    fn socket(&self) -> Option<Arc<Socket>> {
+        self.socket.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    async fn send(&self, message: &ToAgent, fds: &[OwnedFd]) -> Result<(), PacketError> {
+        match self.socket() {
+            Some(socket) => socket.send(message, fds).await,
+            None => Err(PacketError::Closed),
+        }
     }
 
     fn take(&self, message: FromAgent, mut fds: Vec<OwnedFd>) -> Result<(), &'static str> {
@@ -171,7 +187,7 @@ impl Agent {
             state.starting.insert(number, started);
             state.running.insert(number, Running { end: end.clone(), record: Arc::clone(record) });
         }
-        let sent = self.socket.send(&ToAgent::Exec(request), &fds).await;
+        let sent = self.send(&ToAgent::Exec(request), &fds).await;
         // The sandbox has them now; our copies would keep its pipes open.
         drop(fds);
         if sent.is_err() {
@@ -195,7 +211,7 @@ impl Agent {
     /// Sends a signal to a program's group.
     pub(crate) async fn signal(&self, exec: u32, signal: i32) {
         // If the agent is gone, so is the program.
-        let _ = self.socket.send(&ToAgent::Signal { exec, signal }, &[]).await;
+        let _ = self.send(&ToAgent::Signal { exec, signal }, &[]).await;
     }
 
     /// Asks about files or sockets.
@@ -213,7 +229,7 @@ impl Agent {
             }
             state.asked.insert(call, asked);
         }
-        let sent = self.socket.send(&ToAgent::Ask { call, ask }, &fds).await;
+        let sent = self.send(&ToAgent::Ask { call, ask }, &fds).await;
         drop(fds);
         if sent.is_err() {
             self.lock().asked.remove(&call);

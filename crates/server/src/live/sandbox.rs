@@ -115,19 +115,26 @@ impl Live {
         &self.old_files
     }
 
-    /// Does what an old client asks of its files: once for each key.
+    /// Does what an old client asks of its files: once for each key, and to its end, whatever becomes of the client.
     ///
     /// # Errors
     /// As [`OldFiles::exec`].
     pub(crate) async fn old_files_exec(
-        &self,
-        key: Option<&str>,
+        self: &Arc<Self>,
+        key: Option<String>,
         request: ContainerFilesystemExecRequest,
     ) -> std::result::Result<ContainerFilesystemExecResponse, Status> {
-        match key {
-            None => self.old_files.exec(request).await,
-            Some(key) => self.old_answers.once(key, self.old_files.exec(request)).await,
-        }
+        let live = Arc::clone(self);
+        let work = async move {
+            let work = live.old_files.exec(request);
+            match &key {
+                None => work.await,
+                Some(key) => live.old_answers.once(key, work).await,
+            }
+        };
+        tokio::spawn(work.in_current_span())
+            .await
+            .map_err(|error| Status::internal(format!("the file operation broke off: {error}")))?
     }
 
     /// Ports for those who show a token.
@@ -187,7 +194,7 @@ impl Live {
     ///
     /// # Errors
     /// As [`Sandbox::exec`]; an id whose start failed may be used again.
-    pub(crate) async fn exec(self: &Arc<Self>, id: &str, mut options: ExecOptions) -> Result<Arc<Exec>> {
+    pub(crate) async fn exec(self: &Arc<Self>, id: &str, options: ExecOptions) -> Result<Arc<Exec>> {
         let cell = {
             let mut execs = self.execs();
             execs.make_room();
@@ -196,33 +203,33 @@ impl Live {
             }
             Arc::clone(execs.by_id.entry(id.to_owned()).or_default())
         };
-        let started = cell.get_or_try_init(|| async {
-            if self.end().is_some() {
-                return Err(self.has_ended());
+        // In a task of its own, with the cell: a client that goes away in the middle and comes again finds this process, with its output.
+        let (live, id) = (Arc::clone(self), id.to_owned());
+        let start = async move {
+            let started = cell.get_or_try_init(|| live.start(&id, options)).await.cloned();
+            if started.is_err() {
+                live.execs().forget_failed(&id, cell);
             }
-            // In a task of its own: a client that goes away in the middle leaves no process that nobody knows.
-            let live = Arc::clone(self);
-            let process_id = ProcessId::new(id);
-            let start = async move {
-                let process = if options.argv.first().is_some_and(|program| program == HELPER) {
-                    live.help(process_id, &options)
-                } else {
-                    options.id = Some(process_id);
-                    live.sandbox.exec(options).instrument(tracing::info_span!("provider.exec")).await?
-                };
-                Ok(Exec::take_over(process, &live.spool))
-            };
-            tokio::spawn(start.in_current_span()).await.map_err(|error| {
-                Error::new(ErrorKind::Unexpected, "sandbox.exec", "the process was not started").with_source(error)
-            })?
-        });
-        match started.await {
-            Ok(exec) => Ok(Arc::clone(exec)),
-            Err(error) => {
-                self.execs().forget_failed(id);
-                Err(error)
-            }
+            started
+        };
+        tokio::spawn(start.in_current_span()).await.map_err(|error| {
+            Error::new(ErrorKind::Unexpected, "sandbox.exec", "the process was not started").with_source(error)
+        })?
+    }
+
+    async fn start(self: &Arc<Self>, id: &str, mut options: ExecOptions) -> Result<Arc<Exec>> {
+        if self.end().is_some() {
+            return Err(self.has_ended());
         }
+        let process_id = ProcessId::new(id);
+        let has_terminal = options.pty.is_some();
+        let process = if options.argv.first().is_some_and(|program| program == HELPER) {
+            self.help(process_id, &options)
+        } else {
+            options.id = Some(process_id);
+            self.sandbox.exec(options).instrument(tracing::info_span!("provider.exec")).await?
+        };
+        Ok(Exec::take_over(process, &self.spool, has_terminal))
     }
 
     /// What the helper program would do, which no sandbox has. Its time limit and the end of the sandbox are kept here: nothing runs
@@ -328,8 +335,10 @@ impl Execs {
         self.by_id.values().filter_map(|cell| cell.get()).map(|exec| exec.held()).sum()
     }
 
-    fn forget_failed(&mut self, id: &str) {
-        if self.by_id.get(id).is_some_and(|cell| cell.get().is_none()) {
+    /// Unless somebody else is trying again with the same cell.
+    fn forget_failed(&mut self, id: &str, cell: Arc<OnceCell<Arc<Exec>>>) {
+        drop(cell);
+        if self.by_id.get(id).is_some_and(|cell| cell.get().is_none() && Arc::strong_count(cell) == 1) {
             self.by_id.remove(id);
             self.order.retain(|known| known != id);
         }

@@ -149,7 +149,7 @@ pub(super) async fn files(
     request: ContainerFilesystemExecRequest,
 ) -> Result<ContainerFilesystemExecResponse, Status> {
     let live = with_files(host, &call, &request.task_id).await?;
-    live.old_files_exec(call.key.as_deref(), request).await
+    live.old_files_exec(call.key, request).await
 }
 
 pub(super) async fn files_output(

@@ -174,24 +174,31 @@ async fn make(host: &Arc<Host>, caller: &Caller, family: Family, asked: Asked) -
     // First its place in the state, which also takes its name: a server that dies now leaves a record to be told as lost.
     record.created_at = host.state.insert_sandbox(&record).await?;
     let made = async {
-        let sandbox = host.provider.create(options).instrument(tracing::info_span!("provider.create")).await?;
-        match start_main(host, &sandbox, ours).await {
-            Ok((main, is_ours)) => Ok((sandbox, main, is_ours)),
-            Err(error) => Err(match sandbox.terminate().await {
-                Ok(()) => error,
-                Err(cleanup) => error.with_cleanup_error(cleanup),
-            }),
+        let sandbox = host.provider.create(options).instrument(tracing::info_span!("provider.create")).await;
+        let sandbox = sandbox.map_err(refuse)?;
+        let furnished = async {
+            let (main, is_ours) = start_main(host, &sandbox, ours).await.map_err(refuse)?;
+            host.state.set_provider_id(&record.id, sandbox.id().as_str()).await?;
+            Ok((Arc::clone(&sandbox), main, is_ours))
+        };
+        match furnished.await {
+            Ok(made) => Ok(made),
+            Err(status) => {
+                if let Err(error) = sandbox.terminate().await {
+                    tracing::error!(%error, "a sandbox that cannot be used is not ended");
+                }
+                Err(status)
+            }
         }
     };
     let (sandbox, main, main_is_ours) = match made.await {
         Ok(made) => made,
-        Err(error) => {
+        Err(status) => {
             // It was never there.
             host.state.remove_sandbox(&record.id).await?;
-            return Err(refuse(error));
+            return Err(status);
         }
     };
-    host.state.set_provider_id(&record.id, sandbox.id().as_str()).await?;
     let identity = Identity {
         id: record.id,
         task_id: record.task_id,
@@ -220,12 +227,12 @@ async fn start_main(
 ) -> computesdk_core::Result<(Option<Arc<Exec>>, bool)> {
     let spool = &host.options.spool;
     match ours {
-        None => Ok((sandbox.main_process().map(|process| Exec::take_over(process, spool)), false)),
+        None => Ok((sandbox.main_process().map(|process| Exec::take_over(process, spool, false)), false)),
         Some((argv, size)) => {
             let mut options = ExecOptions::new(argv);
             options.pty = Some(size);
             options.timeout = Some(Duration::MAX);
-            Ok((Some(Exec::take_over(sandbox.exec(options).await?, spool)), true))
+            Ok((Some(Exec::take_over(sandbox.exec(options).await?, spool, true)), true))
         }
     }
 }
