@@ -88,7 +88,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode, String> {
         !arguments.list && arguments.filter.is_none() && arguments.skip.is_empty() && outcome.skipped.is_empty();
     let partly = if whole { server::lacks() } else { Some("only a part was run".to_owned()) };
     trials.push(catalog.trial());
-    trials.push(outcome.stop_trial());
+    trials.extend(outcome.own_trials());
     trials.push(matrix::trial(&catalog, &clients, &outcome.seen, partly));
     if !quiet {
         for (client, reason) in &outcome.skipped {
@@ -117,7 +117,9 @@ struct Outcome {
     silent: BTreeMap<(String, String), String>,
     /// Why a client did not run, by client.
     skipped: BTreeMap<String, String>,
-    /// How the server ended, if it was started.
+    /// Whether programs refuse to run elsewhere, if any ran.
+    guarded: Option<Result<(), String>>,
+    /// How the servers ended, if any was started.
     stopped: Option<Result<(), String>>,
 }
 
@@ -139,14 +141,17 @@ impl Outcome {
         Trial::test(name, move || verdict.map_err(Failed::from))
     }
 
-    /// Whether the server went away in order.
-    fn stop_trial(&self) -> Trial {
-        let stopped = self.stopped.clone();
-        Trial::ignorable_test("server::stops_in_order", move || match stopped {
-            Some(Ok(())) => Ok(Completion::Completed),
-            Some(Err(why)) => Err(why.into()),
-            None => Ok(Completion::ignored_with("no server was started")),
-        })
+    /// Whether the servers went away in order, and no program would have run at another address.
+    fn own_trials(&self) -> [Trial; 2] {
+        [("server::stops_in_order", self.stopped.clone()), ("programs::refuse_other_hosts", self.guarded.clone())].map(
+            |(name, verdict)| {
+                Trial::ignorable_test(name, move || match verdict {
+                    Some(Ok(())) => Ok(Completion::Completed),
+                    Some(Err(why)) => Err(why.into()),
+                    None => Ok(Completion::ignored_with("no program ran")),
+                })
+            },
+        )
     }
 }
 
@@ -181,6 +186,11 @@ fn carry_out(jobs: Vec<Job<'_>>, quiet: bool) -> Result<Outcome, String> {
     if jobs.iter().any(|job| job.client.runtime == Runtime::Node) {
         seed(&jobs, &places, &server)?;
     }
+    let guard = |job: &Job<'_>| program::refuses_elsewhere(job.client, &job.program, &places[job.client.id], &server);
+    let mut guarded = BTreeSet::new();
+    // One program of each folder: they begin alike.
+    let mut once = jobs.iter().filter(|job| guarded.insert((job.client.environment, job.program.path.parent())));
+    outcome.guarded = Some(once.try_for_each(guard));
     let queue = Mutex::new(jobs.into_iter());
     let results: Mutex<Vec<(String, String, Seen)>> = Mutex::default();
     let of = |client: &Client| faulty.as_ref().filter(|_| client.faults).unwrap_or(&server);
