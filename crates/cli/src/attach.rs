@@ -18,8 +18,11 @@ use tokio::time::{Instant, sleep_until, timeout};
 const GRACE: Duration = Duration::from_secs(2);
 /// How long output must be silent after the exit before a descendant that holds it open is left behind.
 const QUIET: Duration = Duration::from_millis(100);
-/// More than a pipe can hold: past that, what comes after the exit is a descendant's.
-const PIPE: usize = 1 << 20;
+/// How much may still come after the exit: more than a pipe can hold. Past that, it is a descendant's.
+pub(crate) const PIPE: usize = 1 << 20;
+/// The same where output is kept on its way: there is no saying how much.
+#[cfg(feature = "serve")]
+pub(crate) const ANY: usize = usize::MAX;
 
 /// How a command ended.
 #[derive(Debug)]
@@ -57,16 +60,17 @@ pub(crate) fn feed(command: &mut Command) {
     });
 }
 
-/// Copies the command's output, and passes signals and sizes on, until it ends.
+/// Copies the command's output, and passes signals and sizes on, until it ends. After its exit so many bytes may still come of each stream.
 pub(crate) async fn attach(
     mut command: Command,
     (stdout, stderr): (impl AsyncWrite + Unpin, impl AsyncWrite + Unpin),
     signals: &mut Signals,
     mut terminal: Option<Terminal>,
+    after_exit: usize,
 ) -> Result<Ended, Failure> {
     let (exit, exited) = watch::channel(false);
-    let stdout = copy(command.stdout(), stdout, exited.clone());
-    let stderr = copy(command.stderr(), stderr, exited);
+    let stdout = copy(command.stdout(), stdout, exited.clone(), after_exit);
+    let stderr = copy(command.stderr(), stderr, exited, after_exit);
     let command = &command;
     let wait = async {
         let status = command.wait().await;
@@ -122,6 +126,7 @@ async fn copy(
     from: Option<BoxRead>,
     mut to: impl AsyncWrite + Unpin,
     mut exited: watch::Receiver<bool>,
+    after_exit: usize,
 ) -> io::Result<()> {
     let Some(mut from) = from else { return Ok(()) };
     let mut buffer = vec![0; 64 * 1024];
@@ -133,7 +138,7 @@ async fn copy(
                 biased;
                 count = from.read(&mut buffer) => count?,
                 _ = exited.wait_for(|exited| *exited) => {
-                    left = Some(PIPE);
+                    left = Some(after_exit);
                     continue;
                 }
             },

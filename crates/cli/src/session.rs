@@ -1,7 +1,7 @@
 //! The provider and its sandbox for the length of one command. Whatever happens, [`Session::close`] ends both.
 
 use crate::args::{self, InterpreterArgs, NetworkArgs, SandboxArgs};
-use crate::attach::{Ended, attach};
+use crate::attach::{Ended, PIPE, attach};
 use crate::exit::{Exit, Failure};
 use crate::network_log::NetworkLog;
 use crate::printer::Printer;
@@ -77,7 +77,7 @@ impl Session {
         streams: (impl AsyncWrite + Unpin, impl AsyncWrite + Unpin),
         terminal: Option<Terminal>,
     ) -> Result<Ended, Failure> {
-        let attached = attach(command, streams, &mut self.signals, terminal);
+        let attached = attach(command, streams, &mut self.signals, terminal, PIPE);
         let Some(log) = &mut self.log else { return attached.await };
         let ended = tokio::select! {
             ended = attached => ended?,

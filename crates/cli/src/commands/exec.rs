@@ -1,6 +1,6 @@
 //! `compute exec`: a command in a sandbox that is there.
 
-use crate::attach::{Ended, attach, feed};
+use crate::attach::{ANY, Ended, attach, feed};
 use crate::commands::run::{report, terminal_of};
 use crate::duration;
 use crate::exit::{Exit, Failure};
@@ -48,7 +48,7 @@ pub(crate) async fn exec(args: &ExecArgs, printer: Printer) -> Result<Exit, Fail
     }
     if printer.is_json() {
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-        let ended = attach(command, (&mut stdout, &mut stderr), &mut signals, None).await?;
+        let ended = attach(command, (&mut stdout, &mut stderr), &mut signals, None, ANY).await?;
         let time = ended.at.duration_since(started);
         printer.json(&report(&sandbox, &ended, (&stdout, &stderr), time, None).await?)?;
         return Ok(Exit::passed_on(ended.status.code()));
@@ -56,7 +56,7 @@ pub(crate) async fn exec(args: &ExecArgs, printer: Printer) -> Result<Exit, Fail
     if let Some(terminal) = &terminal {
         terminal.raw();
     }
-    let ended = attach(command, (stdio::stdout(), stdio::stderr()), &mut signals, terminal).await;
+    let ended = attach(command, (stdio::stdout(), stdio::stderr()), &mut signals, terminal, ANY).await;
     if let (Err(Failure::Signalled(_)), false) = (&ended, args.tty) {
         printer.note("compute: the command goes on in the sandbox");
     }

@@ -12,7 +12,8 @@ pub(crate) fn cause(result: Option<&GenericResult>) -> Option<EndCause> {
         GenericStatus::Success => EndCause::Exited { code: 0 },
         GenericStatus::Failure | GenericStatus::InitFailure => EndCause::Exited { code: result.exitcode },
         GenericStatus::Terminated => EndCause::Terminated,
-        GenericStatus::Timeout | GenericStatus::IdleTimeout => EndCause::TimedOut,
+        GenericStatus::Timeout => EndCause::TimedOut,
+        GenericStatus::IdleTimeout => EndCause::IdleTimedOut,
         GenericStatus::MemoryManagerEviction
         | GenericStatus::MemoryThrashingEviction
         | GenericStatus::KernelOomKill => EndCause::OutOfMemory,
@@ -41,6 +42,7 @@ mod tests {
         assert_eq!(of(GenericStatus::Failure, 7), Some(EndCause::Exited { code: 7 }));
         assert_eq!(of(GenericStatus::Terminated, 0), Some(EndCause::Terminated));
         assert_eq!(of(GenericStatus::Timeout, 0), Some(EndCause::TimedOut));
+        assert_eq!(of(GenericStatus::IdleTimeout, 0), Some(EndCause::IdleTimedOut));
         assert_eq!(of(GenericStatus::KernelOomKill, 137), Some(EndCause::OutOfMemory));
         assert!(matches!(of(GenericStatus::InternalFailure, 1), Some(EndCause::HostLost { .. })));
         // A status that was added after us.

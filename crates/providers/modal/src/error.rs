@@ -44,10 +44,19 @@ pub(crate) fn sentence(status: &Status) -> String {
     }
 }
 
+/// A refusal that names an option in Modal's words, in ours: the option and what is wrong with it.
+fn named(text: &str) -> Option<(&str, &str)> {
+    let (option, problem) = text.strip_prefix("invalid `")?.split_once("`: ")?;
+    Some((if option == "workdir" { "cwd" } else { option }, problem))
+}
+
 /// The error of a call.
 pub(crate) fn call_error(operation: &'static str, status: Status) -> Error {
     let text = sentence(&status);
     let kind = kind(status.code());
+    if let (ErrorKind::InvalidArgument, Some((option, problem))) = (kind, named(&text)) {
+        return Error::invalid(operation, option, problem).with_provider(NAME).with_source(Answer(status));
+    }
     let text = match kind {
         ErrorKind::AuthenticationFailed => format!("Modal authentication failed: {text}"),
         ErrorKind::QuotaExceeded => format!("Modal quota exceeded: {text}"),
@@ -88,7 +97,8 @@ struct Answer(Status);
 impl std::fmt::Display for Answer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // Part of the message already, so that nobody reads it twice.
-        f.write_str(&sentence(&self.0))
+        let sentence = sentence(&self.0);
+        f.write_str(named(&sentence).map_or(&sentence, |(_, problem)| problem))
     }
 }
 
@@ -116,6 +126,16 @@ mod tests {
         assert_eq!(text(Code::Internal), "Failed to create Modal sandbox: x");
         assert!(text(Code::Unauthenticated).starts_with("Modal authentication failed"));
         assert!(text(Code::ResourceExhausted).starts_with("Modal quota exceeded"));
+    }
+
+    #[test]
+    fn options_have_our_names() {
+        let error = call_error("sandbox.exec", Status::invalid_argument("invalid `workdir`: no such directory"));
+        assert_eq!(
+            (error.to_string().as_str(), error.context_value("field")),
+            ("invalid `cwd`: no such directory", Some("cwd"))
+        );
+        assert_eq!(call_error("sandbox.exec", Status::invalid_argument("too long")).to_string(), "too long");
     }
 
     #[test]

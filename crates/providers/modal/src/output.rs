@@ -24,6 +24,10 @@ const LOG_SECONDS: f32 = 55.0;
 
 /// After the end of a process its output is given so long to arrive, counted from the last of it.
 const QUIET: Duration = Duration::from_millis(100);
+/// A reader that has some to read and takes none for so long is not waited for.
+const IDLE: Duration = Duration::from_secs(1);
+/// Output that comes so long after the end is that of a process that was left behind.
+const LINGER: Duration = Duration::from_secs(10);
 
 /// Which of the two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,8 +60,8 @@ enum Phase {
     Opening,
     /// It has; this is when the last piece came.
     Open(Instant),
-    /// The reader is behind.
-    Full,
+    /// The reader is behind, since then.
+    Full(Instant),
 }
 
 /// Tells whether what was written has arrived.
@@ -65,24 +69,30 @@ enum Phase {
 pub(crate) struct Progress(watch::Receiver<Phase>);
 
 impl Progress {
-    /// Returns once a process that has ended at `exit` is not likely to have output on its way: it is at its end, or was silent for
-    /// a little, or the reader has some to read. Processes that it left behind may hold the stream open for ever.
+    /// Returns once what a process wrote that has ended at `exit` has been taken by the reader, as far as that can be known: it is
+    /// at its end, or was silent for a little, or nobody takes it. Processes that it left behind may hold the stream open for ever.
     pub(crate) async fn caught_up(mut self, exit: Instant) {
-        loop {
-            let phase = *self.0.borrow_and_update();
-            let changed = match phase {
-                Phase::Full => return,
-                Phase::Opening => self.0.changed().await,
-                Phase::Open(last) => match timeout_at(last.max(exit) + QUIET, self.0.changed()).await {
-                    Ok(changed) => changed,
-                    Err(_silent) => return,
-                },
-            };
-            // Whoever told has ended.
-            if changed.is_err() {
-                return;
+        // Whoever told the phase may have ended: that is the end of the output, too.
+        let _ = timeout_at(exit + LINGER, async {
+            loop {
+                let phase = *self.0.borrow_and_update();
+                let changed = match phase {
+                    Phase::Opening => self.0.changed().await,
+                    Phase::Open(last) => match timeout_at(last.max(exit) + QUIET, self.0.changed()).await {
+                        Ok(changed) => changed,
+                        Err(_silent) => return,
+                    },
+                    Phase::Full(since) => match timeout_at(since + IDLE, self.0.changed()).await {
+                        Ok(changed) => changed,
+                        Err(_idle) => return,
+                    },
+                };
+                if changed.is_err() {
+                    return;
+                }
             }
-        }
+        })
+        .await;
     }
 }
 
@@ -277,7 +287,7 @@ impl Pump {
         }
         self.offset += data.len() as u64;
         if self.sender.capacity() == 0 {
-            self.phase.send_replace(Phase::Full);
+            self.phase.send_replace(Phase::Full(Instant::now()));
         }
         let sent = self.sender.send(Ok(data)).await.is_ok();
         self.phase.send_replace(Phase::Open(Instant::now()));

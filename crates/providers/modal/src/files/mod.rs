@@ -149,12 +149,12 @@ impl Files for ModalFiles {
             OpenMode::Read => Ok(Box::new(reader::Reader::open(self.helper.clone(), path).await?)),
             OpenMode::Write => self.write(path, false, mode).await,
             OpenMode::Append => self.write(path, true, mode).await,
-            OpenMode::ReadWrite => Err(unsupported(
-                OPERATION,
-                "read and write",
-                "on Modal a file is read, or written anew, or appended to",
-            )
-            .with_context("path", path)),
+            OpenMode::ReadWrite => {
+                // What cannot be opened at all is told as such.
+                self.writable(OPERATION, path).await?;
+                let why = "on Modal a file is read, or written anew, or appended to";
+                Err(unsupported(OPERATION, "read and write", why).with_context("path", path))
+            }
         }
     }
 
