@@ -199,10 +199,10 @@ fn a_signal_ends_exec_at_once() {
     BufReader::new(child.stdout.as_mut().expect("a pipe")).read_line(&mut line).expect("readable");
     assert_eq!(line, "begun\n");
     let start = Instant::now();
-    kill_process(Pid::from_raw(child.id().cast_signed()).expect("a pid"), Signal::INT).expect("it runs");
+    kill_process(Pid::from_raw(child.id().cast_signed()).expect("a pid"), Signal::TERM).expect("it runs");
     let output = child.wait_with_output().expect("it ends");
     let (code, _, stderr) = parts(&output);
-    assert_eq!((code, stderr.as_str()), (Some(130), "compute: the command goes on in the sandbox\n"));
+    assert_eq!((code, stderr.as_str()), (Some(143), "compute: the command goes on in the sandbox\n"));
     assert!(start.elapsed() < PATIENCE / 3, "it took {:?}", start.elapsed());
     assert_eq!(
         server

@@ -20,6 +20,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tower::{Layer as _, ServiceExt as _};
 
@@ -160,10 +161,25 @@ impl Server {
             }
         });
 
-        let report = front::serve(listener, service, self.options.front, stop).await;
-        if timeout(ENDING, end_all(&host)).await.is_err() {
-            tracing::error!("not every sandbox has ended in {ENDING:?}");
-        }
+        // The sandboxes end while the calls under way may go on: those that wait for an end, or read output, then have it.
+        let (told, stopping) = oneshot::channel();
+        let ending = async {
+            let _ = stopping.await;
+            end_in_time(&host).await;
+        };
+        let stop = async {
+            stop.await;
+            let _ = told.send(());
+        };
+        let (report, ()) = tokio::join!(front::serve(listener, service, self.options.front, stop), ending);
+        // What was still being made then.
+        end_in_time(&host).await;
         report
+    }
+}
+
+async fn end_in_time(host: &Arc<Host>) {
+    if timeout(ENDING, end_all(host)).await.is_err() {
+        tracing::error!("not every sandbox has ended in {ENDING:?}");
     }
 }

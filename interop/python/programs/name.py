@@ -153,9 +153,9 @@ def _():
 def _():
     ours = modal.App.lookup(unique("interop"), create_if_missing=True)
     with ThreadPoolExecutor(8) as pool:
-        made = list(pool.map(lambda _: create(app=ours), range(60)))
+        made = list(pool.map(lambda _: create(app=ours), range(105)))
     listed = _listed(app_id=ours.app_id)
-    same(len(listed), 60, "sandboxes listed")
+    same(len(listed), 105, "sandboxes listed")
     same(set(listed), {sandbox.object_id for sandbox in made})
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda sandbox: sandbox.terminate(), made))

@@ -24,15 +24,14 @@ pub(crate) async fn cp(args: &CpArgs, printer: Printer) -> Result<Exit, Failure>
     let remote = Remote::open(&args.server)?;
     let sandbox = remote.sandbox(&target).await?;
     let mut copier = Copier::new(sandbox.as_core().files(), printer);
-    let copied = match (&from, &to) {
+    let walked = match (&from, &to) {
         (Place::Here(from), Place::There { path, .. }) => copier.upload(from, path).await,
         (Place::There { path, .. }, Place::Here(to)) => copier.download(path, to).await,
         _ => Ok(()),
     };
-    let sum = copier.finish();
-    copied?;
+    let copied = copier.finish(walked).await?;
     if printer.is_json() {
-        printer.json(&to_json(&sum)?)?;
+        printer.json(&to_json(&copied)?)?;
     }
     Ok(Exit::OK)
 }

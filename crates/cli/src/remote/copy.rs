@@ -10,13 +10,16 @@ use computesdk::{Error, ErrorKind, FileStat};
 use serde::Serialize;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::task::JoinSet;
 
 const OPERATION: &str = "cp";
 /// Bytes that are copied at a time.
 const PIECE: usize = 256 << 10;
+/// Files that are copied at a time.
+const AT_A_TIME: usize = 8;
 /// How often somebody at a terminal is told how far it is.
 const TICK: Duration = Duration::from_millis(100);
 /// How deep trees may be: what is deeper was made to be.
@@ -55,32 +58,75 @@ pub(crate) struct Copied {
     pub(crate) bytes: u64,
 }
 
-/// A copy under way.
+/// A copy under way: several files at a time, since each is some questions and answers.
 pub(crate) struct Copier {
+    shared: Arc<Shared>,
+    running: JoinSet<Result<(), Failure>>,
+}
+
+/// What the copies of single files have in common.
+struct Shared {
     files: Arc<dyn Files>,
     printer: Printer,
-    copied: Copied,
+    copied: Mutex<Copied>,
     /// When somebody was told last; `None` if nobody is to be told.
-    told: Option<Instant>,
+    told: Mutex<Option<Instant>>,
 }
 
 impl Copier {
     pub(crate) fn new(files: Arc<dyn Files>, printer: Printer) -> Self {
         let told = (io::stderr().is_terminal() && !printer.is_json()).then(Instant::now);
-        Self { files, printer, copied: Copied::default(), told }
+        let shared = Shared { files, printer, copied: Mutex::default(), told: Mutex::new(told) };
+        Self { shared: Arc::new(shared), running: JoinSet::new() }
     }
 
-    /// What was copied in all.
-    pub(crate) fn finish(mut self) -> Copied {
-        self.clear();
-        self.copied
+    /// Waits for what is under way; what was copied in all.
+    pub(crate) async fn finish(mut self, walked: Result<(), Failure>) -> Result<Copied, Failure> {
+        let outcome = match walked {
+            Ok(()) => self.at_most(0).await,
+            failed => failed,
+        };
+        // Those that are left end half-way: one has failed.
+        self.running.shutdown().await;
+        self.shared.clear();
+        outcome?;
+        Ok(*lock(&self.shared.copied))
+    }
+
+    /// Waits until no more than so many are under way.
+    async fn at_most(&mut self, count: usize) -> Result<(), Failure> {
+        while self.running.len() > count {
+            match self.running.join_next().await {
+                Some(Ok(copied)) => copied?,
+                Some(Err(error)) => {
+                    let text = "copying a file ended unexpectedly";
+                    return Err(Error::new(ErrorKind::Unexpected, OPERATION, text).with_source(error).into());
+                }
+                None => return Ok(()),
+            }
+        }
+        Ok(())
+    }
+
+    async fn upload_file(&mut self, from: &Path, to: &str, mode: u32) -> Result<(), Failure> {
+        self.at_most(AT_A_TIME - 1).await?;
+        let (shared, from, to) = (Arc::clone(&self.shared), from.to_owned(), to.to_owned());
+        self.running.spawn(async move { shared.upload_file(&from, &to, mode).await });
+        Ok(())
+    }
+
+    async fn download_file(&mut self, from: &str, to: &Path, stat: &FileStat) -> Result<(), Failure> {
+        self.at_most(AT_A_TIME - 1).await?;
+        let (shared, from, to, mode) = (Arc::clone(&self.shared), from.to_owned(), to.to_owned(), stat.mode);
+        self.running.spawn(async move { shared.download_file(&from, &to, mode).await });
+        Ok(())
     }
 
     /// From here to the sandbox.
     pub(crate) async fn upload(&mut self, from: &Path, to: &str) -> Result<(), Failure> {
         let meta = std::fs::metadata(from).map_err(|error| here("read", from, error))?;
         let name = file_name(from);
-        let to = match self.files.stat(to, true).await {
+        let to = match self.shared.files.stat(to, true).await {
             Ok(stat) if stat.kind == FileKind::Directory => match name {
                 Some(name) => join(to, &name),
                 None => to.to_owned(),
@@ -107,7 +153,7 @@ impl Copier {
         let mut waiting = vec![(from, to, 0)];
         while let Some((from, to, depth)) = waiting.pop() {
             check_depth(depth, &from.display())?;
-            self.files.make_dir(&to).await?;
+            self.shared.files.make_dir(&to).await?;
             let mut entries = std::fs::read_dir(&from)
                 .and_then(Iterator::collect::<io::Result<Vec<_>>>)
                 .map_err(|error| here("read", &from, error))?;
@@ -115,7 +161,7 @@ impl Copier {
             for entry in entries {
                 let path = entry.path();
                 let Some(name) = entry.file_name().to_str().map(str::to_owned) else {
-                    self.left_out(&path.display(), "its name is no text");
+                    self.shared.left_out(&path.display(), "its name is no text");
                     continue;
                 };
                 let kind = entry.file_type().map_err(|error| here("read", &path, error))?;
@@ -127,9 +173,9 @@ impl Copier {
                 // A link is looked through, to a file and no further.
                 match std::fs::metadata(&path) {
                     Ok(meta) if meta.is_file() => self.upload_file(&path, &to, mode_of(&meta)).await?,
-                    Ok(meta) if meta.is_dir() => self.left_out(&path.display(), "it is a link to a directory"),
-                    Ok(_) => self.left_out(&path.display(), "it is neither a file nor a directory"),
-                    Err(_) if kind.is_symlink() => self.left_out(&path.display(), "it is a link to nothing"),
+                    Ok(meta) if meta.is_dir() => self.shared.left_out(&path.display(), "it is a link to a directory"),
+                    Ok(_) => self.shared.left_out(&path.display(), "it is neither a file nor a directory"),
+                    Err(_) if kind.is_symlink() => self.shared.left_out(&path.display(), "it is a link to nothing"),
                     Err(error) => return Err(here("read", &path, error)),
                 }
             }
@@ -137,28 +183,9 @@ impl Copier {
         Ok(())
     }
 
-    async fn upload_file(&mut self, from: &Path, to: &str, mode: u32) -> Result<(), Failure> {
-        let mut source = tokio::fs::File::open(from).await.map_err(|error| here("read", from, error))?;
-        // The usual mode is what it gets anyhow.
-        let mode = (mode != 0o644).then_some(mode);
-        let mut target = self.files.open(to, OpenMode::Write, mode).await.map_err(|error| there("write", to, error))?;
-        let mut buffer = vec![0; PIECE];
-        loop {
-            let count = source.read(&mut buffer).await.map_err(|error| here("read", from, error))?;
-            if count == 0 {
-                break;
-            }
-            target.write_all(&buffer[..count]).await.map_err(|error| broke("write", to, error))?;
-            self.advance(count);
-        }
-        target.shutdown().await.map_err(|error| broke("write", to, error))?;
-        self.copied.files += 1;
-        Ok(())
-    }
-
     /// From the sandbox to here.
     pub(crate) async fn download(&mut self, from: &str, to: &Path) -> Result<(), Failure> {
-        let stat = self.files.stat(from, true).await.map_err(|error| there("read", from, error))?;
+        let stat = self.shared.files.stat(from, true).await.map_err(|error| there("read", from, error))?;
         let name = from.split('/').rfind(|part| !part.is_empty()).filter(|name| is_name(name));
         let is_directory = std::fs::metadata(to).is_ok_and(|meta| meta.is_dir());
         let says_directory = to.as_os_str().as_encoded_bytes().ends_with(b"/");
@@ -181,23 +208,23 @@ impl Copier {
         while let Some((from, to, depth)) = waiting.pop() {
             check_depth(depth, &from)?;
             make_directory(&to)?;
-            for entry in self.files.list(&from).await.map_err(|error| there("read", &from, error))? {
+            for entry in self.shared.files.list(&from).await.map_err(|error| there("read", &from, error))? {
                 let DirEntry { name, mut stat } = entry;
                 let path = join(&from, &name);
                 if !is_name(&name) {
-                    self.left_out(&format_args!("{path:?}"), "its name is none that can be used");
+                    self.shared.left_out(&format_args!("{path:?}"), "its name is none that can be used");
                     continue;
                 }
                 if stat.kind == FileKind::Symlink {
                     // A link is looked through, to a file and no further.
-                    match self.files.stat(&path, true).await {
+                    match self.shared.files.stat(&path, true).await {
                         Ok(target) if target.kind == FileKind::File => stat = target,
                         Ok(target) if target.kind == FileKind::Directory => {
-                            self.left_out(&path, "it is a link to a directory");
+                            self.shared.left_out(&path, "it is a link to a directory");
                             continue;
                         }
                         _ => {
-                            self.left_out(&path, "it is a link to nothing that can be copied");
+                            self.shared.left_out(&path, "it is a link to nothing that can be copied");
                             continue;
                         }
                     }
@@ -205,17 +232,38 @@ impl Copier {
                 match stat.kind {
                     FileKind::Directory => waiting.push((path, to.join(&name), depth + 1)),
                     FileKind::File => self.download_file(&path, &to.join(&name), &stat).await?,
-                    _ => self.left_out(&path, "it is neither a file nor a directory"),
+                    _ => self.shared.left_out(&path, "it is neither a file nor a directory"),
                 }
             }
         }
         Ok(())
     }
+}
 
-    async fn download_file(&mut self, from: &str, to: &Path, stat: &FileStat) -> Result<(), Failure> {
+impl Shared {
+    async fn upload_file(&self, from: &Path, to: &str, mode: u32) -> Result<(), Failure> {
+        let mut source = tokio::fs::File::open(from).await.map_err(|error| here("read", from, error))?;
+        // The usual mode is what it gets anyhow.
+        let mode = (mode != 0o644).then_some(mode);
+        let mut target = self.files.open(to, OpenMode::Write, mode).await.map_err(|error| there("write", to, error))?;
+        let mut buffer = vec![0; PIECE];
+        loop {
+            let count = source.read(&mut buffer).await.map_err(|error| here("read", from, error))?;
+            if count == 0 {
+                break;
+            }
+            target.write_all(&buffer[..count]).await.map_err(|error| broke("write", to, error))?;
+            self.advance(count);
+        }
+        target.shutdown().await.map_err(|error| broke("write", to, error))?;
+        lock(&self.copied).files += 1;
+        Ok(())
+    }
+
+    async fn download_file(&self, from: &str, to: &Path, mode: u32) -> Result<(), Failure> {
         let source = self.files.open(from, OpenMode::Read, None).await;
         let mut source = source.map_err(|error| there("read", from, error))?;
-        let mut target = create_file(to, stat.mode).map_err(|error| here("write", to, error))?;
+        let mut target = create_file(to, mode).map_err(|error| here("write", to, error))?;
         let mut buffer = vec![0; PIECE];
         loop {
             let count = source.read(&mut buffer).await.map_err(|error| broke("read", from, error))?;
@@ -226,32 +274,39 @@ impl Copier {
             self.advance(count);
         }
         target.flush().map_err(|error| here("write", to, error))?;
-        self.copied.files += 1;
+        lock(&self.copied).files += 1;
         Ok(())
     }
 
-    fn advance(&mut self, bytes: usize) {
-        self.copied.bytes += bytes as u64;
-        if let Some(told) = &mut self.told
+    fn advance(&self, count: usize) {
+        let Copied { files, bytes } = {
+            let mut copied = lock(&self.copied);
+            copied.bytes += count as u64;
+            *copied
+        };
+        if let Some(told) = &mut *lock(&self.told)
             && told.elapsed() >= TICK
         {
             *told = Instant::now();
-            let Copied { files, bytes } = self.copied;
             let _ = write!(io::stderr(), "\r\x1b[K{files} files, {}", crate::size::show(bytes));
         }
     }
 
     /// Takes the line away that tells how far it is.
-    fn clear(&mut self) {
-        if self.told.is_some() {
+    fn clear(&self) {
+        if lock(&self.told).is_some() {
             let _ = write!(io::stderr(), "\r\x1b[K");
         }
     }
 
-    fn left_out(&mut self, what: &dyn std::fmt::Display, why: &str) {
+    fn left_out(&self, what: &dyn std::fmt::Display, why: &str) {
         self.clear();
         self.printer.note(&format!("compute: left out: {what}: {why}"));
     }
+}
+
+fn lock<T>(place: &Mutex<T>) -> MutexGuard<'_, T> {
+    place.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Whether this is one name below a directory, whoever told it.

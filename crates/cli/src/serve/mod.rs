@@ -103,10 +103,10 @@ pub(crate) async fn serve(args: ServeArgs, printer: Printer) -> Result<Exit, Fai
 /// Says how the server is reached, and waits for a signal.
 async fn announce(printer: Printer, environment: &Environment, signals: &mut Signals) -> Result<Exit, Failure> {
     let file = server_file();
-    if let Some(file) = &file {
-        if let Err(error) = environment.write(file) {
-            printer.note(&format!("compute: {} cannot be written: {error}", file.display()));
-        }
+    if let Some(file) = &file
+        && let Err(error) = environment.write(file)
+    {
+        printer.note(&format!("compute: {} cannot be written: {error}", file.display()));
     }
     let said = if printer.is_json() {
         printer.json(

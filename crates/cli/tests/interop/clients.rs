@@ -24,10 +24,29 @@ pub(crate) struct Client {
     programs: &'static [&'static str],
     /// Settings beside those that lead to the server.
     pub(crate) settings: &'static [(&'static str, &'static str)],
+    /// Whether its server injects [`FAULTS`]. Not a column of the matrix: what works there has to work all the same.
+    pub(crate) faults: bool,
 }
+
+/// Answers that are lost after the call was carried out, streams that break off, calls that fail at first: what the
+/// clients' own retries, keys and offsets are for. Each client is told to give up after a few tries, so no call may meet
+/// more.
+pub(crate) const FAULTS: &[&str] = &[
+    "TaskExecStdioRead: cut-after=64KiB p=0.5",
+    "SandboxStdioReadV2: cut-after=64KiB p=0.5",
+    "TaskExecStart: lose-answer p=0.1",
+    "SandboxCreateV2: lose-answer p=0.1",
+    "TaskExecStdinWrite: lose-answer p=0.1",
+    "SandboxStdinWriteV2: lose-answer p=0.1",
+    "TaskExecWait: status=UNAVAILABLE p=0.2",
+    "SandboxWaitV2: status=UNAVAILABLE p=0.1",
+];
 
 /// The client whose environment makes what others look up.
 pub(crate) const SEEDER: &str = "js-0.7.6";
+
+/// What tells a program that it meets faults.
+const FAULTY: &[(&str, &str)] = &[("INTEROP_FAULTS", "1")];
 
 const PYTHON: &[&str] = &[
     "create", "exec", "input", "life", "name", "secret", "file", "oldfile", "output", "tunnel", "network", "ready",
@@ -45,6 +64,7 @@ pub(crate) fn all() -> Vec<Client> {
         folder: "python/programs",
         programs: PYTHON,
         settings,
+        faults: false,
     };
     let node = |id, title, environment, folder, programs, settings| Client {
         id,
@@ -54,6 +74,7 @@ pub(crate) fn all() -> Vec<Client> {
         folder,
         programs,
         settings,
+        faults: false,
     };
     let client = "js/programs/client";
     vec![
@@ -73,6 +94,15 @@ pub(crate) fn all() -> Vec<Client> {
             &["provider"],
             &[],
         ),
+        Client {
+            faults: true,
+            programs: &["exec", "input", "output", "life"],
+            ..python("python-1.6.4-faults", "Python 1.6.4, faults", "python-1.6.4", FAULTY)
+        },
+        Client {
+            faults: true,
+            ..node("js-0.11.1-faults", "JS 0.11.1, faults", "modal-0.11.1", client, &["exec", "file"], FAULTY)
+        },
     ]
 }
 

@@ -33,7 +33,7 @@ use program::{Said, Seen};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 /// How many programs run at a time. Most of each one's time goes into waiting.
 const JOBS: usize = 2;
@@ -88,7 +88,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode, String> {
         !arguments.list && arguments.filter.is_none() && arguments.skip.is_empty() && outcome.skipped.is_empty();
     let partly = if whole { server::lacks() } else { Some("only a part was run".to_owned()) };
     trials.push(catalog.trial());
-    trials.push(outcome.stop_trial());
+    trials.extend(outcome.own_trials());
     trials.push(matrix::trial(&catalog, &clients, &outcome.seen, partly));
     if !quiet {
         for (client, reason) in &outcome.skipped {
@@ -117,7 +117,9 @@ struct Outcome {
     silent: BTreeMap<(String, String), String>,
     /// Why a client did not run, by client.
     skipped: BTreeMap<String, String>,
-    /// How the server ended, if it was started.
+    /// Whether programs refuse to run elsewhere, if any ran.
+    guarded: Option<Result<(), String>>,
+    /// How the servers ended, if any was started.
     stopped: Option<Result<(), String>>,
 }
 
@@ -139,14 +141,17 @@ impl Outcome {
         Trial::test(name, move || verdict.map_err(Failed::from))
     }
 
-    /// Whether the server went away in order.
-    fn stop_trial(&self) -> Trial {
-        let stopped = self.stopped.clone();
-        Trial::ignorable_test("server::stops_in_order", move || match stopped {
-            Some(Ok(())) => Ok(Completion::Completed),
-            Some(Err(why)) => Err(why.into()),
-            None => Ok(Completion::ignored_with("no server was started")),
-        })
+    /// Whether the servers went away in order, and no program would have run at another address.
+    fn own_trials(&self) -> [Trial; 2] {
+        [("server::stops_in_order", self.stopped.clone()), ("programs::refuse_other_hosts", self.guarded.clone())].map(
+            |(name, verdict)| {
+                Trial::ignorable_test(name, move || match verdict {
+                    Some(Ok(())) => Ok(Completion::Completed),
+                    Some(Err(why)) => Err(why.into()),
+                    None => Ok(Completion::ignored_with("no program ran")),
+                })
+            },
+        )
     }
 }
 
@@ -173,13 +178,22 @@ fn carry_out(jobs: Vec<Job<'_>>, quiet: bool) -> Result<Outcome, String> {
     if jobs.is_empty() {
         return Ok(outcome);
     }
-    let server = server::Server::start()?;
+    let server = server::Server::start(&[])?;
+    let faulty = match jobs.iter().any(|job| job.client.faults) {
+        true => Some(server::Server::start(clients::FAULTS)?),
+        false => None,
+    };
     if jobs.iter().any(|job| job.client.runtime == Runtime::Node) {
         seed(&jobs, &places, &server)?;
     }
+    let guard = |job: &Job<'_>| program::refuses_elsewhere(job.client, &job.program, &places[job.client.id], &server);
+    let mut guarded = BTreeSet::new();
+    // One program of each folder: they begin alike.
+    let mut once = jobs.iter().filter(|job| guarded.insert((job.client.environment, job.program.path.parent())));
+    outcome.guarded = Some(once.try_for_each(guard));
     let queue = Mutex::new(jobs.into_iter());
     let results: Mutex<Vec<(String, String, Seen)>> = Mutex::default();
-    let server = Arc::new(server);
+    let of = |client: &Client| faulty.as_ref().filter(|_| client.faults).unwrap_or(&server);
     std::thread::scope(|scope| {
         for _ in 0..JOBS {
             scope.spawn(|| {
@@ -187,7 +201,7 @@ fn carry_out(jobs: Vec<Job<'_>>, quiet: bool) -> Result<Outcome, String> {
                     let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
                     let Some(job) = next else { return };
                     let place = &places[job.client.id];
-                    let seen = program::run(job.client, &job.program, place, &server);
+                    let seen = program::run(job.client, &job.program, place, of(job.client));
                     if !quiet {
                         say(&format!("{} {}: {}", job.client.id, job.program.name(), seen.summary()));
                     }
@@ -203,7 +217,8 @@ fn carry_out(jobs: Vec<Job<'_>>, quiet: bool) -> Result<Outcome, String> {
         }
         outcome.seen.extend(seen.lines.into_iter().map(|(feature, said)| ((client.clone(), feature), said)));
     }
-    outcome.stopped = Arc::into_inner(server).map(server::Server::stop);
+    let stopped: Vec<_> = [Some(server), faulty].into_iter().flatten().map(server::Server::stop).collect();
+    outcome.stopped = Some(stopped.into_iter().collect());
     Ok(outcome)
 }
 

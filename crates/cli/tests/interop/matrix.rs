@@ -34,7 +34,7 @@ pub(crate) fn text(catalog: &Catalog, clients: &[Client], seen: &BTreeMap<(Strin
         // A client without any of these features has no column.
         let told =
             |client: &&Client| section.features.iter().any(|(name, _)| catalog.told_by(client).contains(&**name));
-        let columns: Vec<&Client> = clients.iter().filter(told).collect();
+        let columns: Vec<&Client> = clients.iter().filter(|client| !client.faults).filter(told).collect();
         let _ = write!(out, "\n## {}\n\n| |", section.title);
         for client in &columns {
             let _ = write!(out, " {} |", client.title);

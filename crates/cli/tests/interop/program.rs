@@ -62,16 +62,40 @@ pub(crate) fn run(client: &Client, program: &Program, place: &Place, server: &Se
     seen
 }
 
+/// Whether a program refuses to run at an address that is not on loopback. Nobody has this one: it is of a range for
+/// documents.
+pub(crate) fn refuses_elsewhere(
+    client: &Client,
+    program: &Program,
+    place: &Place,
+    server: &Server,
+) -> Result<(), String> {
+    let mut command = command(client, program, place, server)?;
+    command.env("MODAL_SERVER_URL", "http://203.0.113.1:9");
+    let child = command.spawn().map_err(|error| format!("{}: {error}", program.path.display()))?;
+    let seen = watch(child, Instant::now() + Duration::from_secs(30));
+    match seen.trouble {
+        Some(why) if seen.lines.is_empty() && why.contains("refusing to run") => Ok(()),
+        why => Err(format!("{} of {} ran at 203.0.113.1: {why:?}", program.path.display(), client.id)),
+    }
+}
+
 fn start(client: &Client, program: &Program, place: &Place, server: &Server) -> Result<Child, String> {
     let url = server.url();
     if !url.starts_with("http://127.0.0.1:") {
         return Err(format!("refusing to run: {url:?} is not on loopback"));
     }
+    let mut command = command(client, program, place, server)?;
+    command.spawn().map_err(|error| format!("{}: {error}", program.path.display()))
+}
+
+/// The program with its environment, which is made here and holds nothing of the caller's but where programs are.
+fn command(client: &Client, program: &Program, place: &Place, server: &Server) -> Result<Command, String> {
     let mut command = Command::new(&place.program);
     match client.runtime {
         Runtime::Python => {
-            // Standard paths of the interpreter and of the program, and no traces beside the program.
-            command.args(["-B", "-u"]).arg(interop().join(&program.path)).env("PYTHONDONTWRITEBYTECODE", "1");
+            // No traces beside the program.
+            command.args(["-B", "-u"]).arg(interop().join(&program.path));
         }
         Runtime::Node => {
             command.arg(copied(program, &place.folder)?);
@@ -89,7 +113,7 @@ fn start(client: &Client, program: &Program, place: &Place, server: &Server) -> 
     command.envs(client.settings.iter().copied()).current_dir(&home);
     // A group of its own, so that the deadline ends all of it.
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
-    command.spawn().map_err(|error| format!("{}: {error}", program.path.display()))
+    Ok(command)
 }
 
 /// Modules are found from where the program lies: the programs go beside what was installed.

@@ -48,12 +48,19 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts it and waits until it serves.
-    pub(crate) fn start() -> Result<Self, String> {
+    /// Starts it, with these faults, and waits until it serves.
+    pub(crate) fn start(faults: &[&str]) -> Result<Self, String> {
         let directory = tempfile::Builder::new().prefix("interop-").tempdir().map_err(|error| error.to_string())?;
         let log = std::fs::File::create(directory.path().join("server.log")).map_err(|error| error.to_string())?;
         let mut command = Command::new(env!("CARGO_BIN_EXE_compute"));
         command.args(["-o", "json", "serve", "--listen", "127.0.0.1:0", "--state"]).arg(directory.path().join("state"));
+        if !faults.is_empty() {
+            // With the same seed, the n-th call of a name meets the same in every run.
+            command.args(["--fault-seed", "1"]);
+        }
+        for rule in faults {
+            command.args(["--fault", rule]);
+        }
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("MODAL_") {
                 command.env_remove(name);

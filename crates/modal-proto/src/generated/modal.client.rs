@@ -2130,6 +2130,8 @@ pub struct SecretGetOrCreateResponse {
 pub struct SecretMetadata {
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub creation_info: ::core::option::Option<CreationInfo>,
     #[prost(string, repeated, tag = "3")]
     pub keys: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(string, tag = "4")]
@@ -2204,6 +2206,13 @@ pub mod secret_update_request {
         #[prost(string, optional, tag = "2")]
         pub value: ::core::option::Option<::prost::alloc::string::String>,
     }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CreationInfo {
+    #[prost(double, tag = "1")]
+    pub created_at: f64,
+    #[prost(string, tag = "2")]
+    pub created_by: ::prost::alloc::string::String,
 }
 /// Generated client implementations.
 #[cfg(feature = "client")]

@@ -15,6 +15,8 @@ use tokio::time::timeout;
 const SILENCE: Duration = Duration::from_millis(500);
 /// Output that nobody has read is kept for so long after the end of its process, whatever room it takes.
 const AFTERWARDS: Duration = Duration::from_secs(60);
+/// How long the end of a process is kept back for those who follow its output.
+const FOLLOWERS: Duration = Duration::from_millis(200);
 /// Reads start small, since most processes say little, and grow with what they find.
 const SMALL: usize = 4 << 10;
 const LARGE: usize = 256 << 10;
@@ -32,7 +34,7 @@ pub(crate) struct Exec {
 
 impl Exec {
     /// Takes over a process that was just started: its output is read from now on.
-    pub(crate) fn take_over(process: Arc<dyn Process>, spool: &Spool) -> Arc<Self> {
+    pub(crate) fn take_over(process: Arc<dyn Process>, spool: &Spool, has_terminal: bool) -> Arc<Self> {
         let (ended, status) = watch::channel(None);
         let pump = |stream: Option<BoxRead>| {
             let stream = stream?;
@@ -42,7 +44,7 @@ impl Exec {
         };
         let stdout = pump(process.take_stdout());
         let stderr = pump(process.take_stderr());
-        let stdin = Input::new(process.take_stdin());
+        let stdin = Input::new(process.take_stdin(), has_terminal);
         let exec = Arc::new(Self { process, stdout, stderr, stdin, status, ended_at: OnceLock::new() });
         tokio::spawn({
             let exec = Arc::clone(&exec);
@@ -102,6 +104,19 @@ impl Exec {
     pub(crate) fn is_over(&self) -> bool {
         let long_ago = self.ended_at.get().map(|at| at.elapsed() > AFTERWARDS);
         long_ago.is_some_and(|long_ago| long_ago || self.outputs().all(|output| output.is_read()))
+    }
+
+    /// Returns when it has ended and those who follow its output have had the end of that, for a moment at most: some clients exit as soon
+    /// as they know that it has ended.
+    pub(crate) async fn wait_for_followers(&self) -> ExitStatus {
+        let status = self.wait().await;
+        let followed = async {
+            for output in self.outputs() {
+                output.unfollowed().await;
+            }
+        };
+        let _ = timeout(FOLLOWERS, followed).await;
+        status
     }
 
     /// Returns when all of its output has come, too.

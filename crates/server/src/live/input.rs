@@ -6,9 +6,12 @@
 use computesdk_core::BoxWrite;
 use std::future::Future;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::{Mutex, watch};
+
+/// Ctrl-D.
+const END_OF_INPUT: u8 = 4;
 
 /// Why bytes were not taken.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +26,10 @@ pub(crate) enum WriteError {
 
 /// See the module.
 pub(crate) struct Input {
+    /// A terminal has no end of its own: whoever reads it is told by a character.
+    is_terminal: bool,
+    /// The last byte that was taken.
+    last: AtomicU8,
     writer: Mutex<Option<BoxWrite>>,
     taken: AtomicU64,
     /// Counts those who asked for the status.
@@ -38,8 +45,10 @@ impl std::fmt::Debug for Input {
 }
 
 impl Input {
-    pub(crate) fn new(writer: Option<BoxWrite>) -> Self {
+    pub(crate) fn new(writer: Option<BoxWrite>, is_terminal: bool) -> Self {
         Self {
+            is_terminal,
+            last: AtomicU8::new(b'\n'),
             writer: Mutex::new(writer),
             taken: AtomicU64::new(0),
             turn: watch::Sender::new(0),
@@ -81,6 +90,7 @@ impl Input {
                 Ok(0) => return Err(Self::close(&mut writer, io::ErrorKind::WriteZero.into())),
                 Ok(count) => {
                     self.taken.fetch_add(count as u64, Ordering::AcqRel);
+                    self.last.store(data[count - 1], Ordering::Release);
                     data = &data[count..];
                 }
                 Err(error) => return Err(Self::close(&mut writer, error)),
@@ -89,6 +99,17 @@ impl Input {
         let flushed = self.unless_put_out(turn, open.flush()).await?;
         if let Err(error) = flushed {
             return Err(Self::close(&mut writer, error));
+        }
+        if eof && self.is_terminal {
+            // In the middle of a line the first one ends what there is of it (termios(3), VEOF).
+            let at_start = self.last.load(Ordering::Acquire) == b'\n';
+            let end = [END_OF_INPUT; 2];
+            let told = open.write_all(if at_start { &end[..1] } else { &end }).await;
+            if told.is_err() || open.flush().await.is_err() {
+                tracing::debug!("a terminal was gone before it was told of its end");
+            }
+            *writer = None;
+            return Ok(());
         }
         if eof {
             // The reader may be gone: then it has its end already.
@@ -150,7 +171,7 @@ mod tests {
     #[tokio::test]
     async fn nothing_is_taken_twice_and_no_gap_is_left() {
         let (near, mut far) = tokio::io::duplex(1024);
-        let input = Input::new(Some(Box::new(near)));
+        let input = Input::new(Some(Box::new(near)), false);
         input.write(0, b"hello", false).await.expect("taken");
         input.write(0, b"hello", false).await.expect("known");
         input.write(3, b"lo world", false).await.expect("partly known");
@@ -165,9 +186,21 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_terminal_is_told_of_the_end_by_a_character() {
+        for (written, expected) in [(&b"a\n"[..], &b"a\n\x04"[..]), (b"a", b"a\x04\x04"), (b"", b"\x04")] {
+            let (near, mut far) = tokio::io::duplex(64);
+            let input = Input::new(Some(Box::new(near)), true);
+            input.write(0, written, true).await.expect("taken");
+            let mut found = Vec::new();
+            far.read_to_end(&mut found).await.expect("readable");
+            assert_eq!(found, expected);
+        }
+    }
+
+    #[tokio::test]
     async fn messages_are_known_by_their_numbers() {
         let (near, mut far) = tokio::io::duplex(1024);
-        let input = Input::new(Some(Box::new(near)));
+        let input = Input::new(Some(Box::new(near)), false);
         input.write_message(1, b"a", false).await.expect("taken");
         input.write_message(1, b"a", false).await.expect("known");
         input.write_message(2, b"b", true).await.expect("taken");
@@ -180,7 +213,7 @@ mod tests {
     #[tokio::test]
     async fn who_asks_for_the_status_puts_a_stream_out() {
         let (near, mut far) = tokio::io::duplex(4);
-        let input = Arc::new(Input::new(Some(Box::new(near))));
+        let input = Arc::new(Input::new(Some(Box::new(near)), false));
         let stream = tokio::spawn({
             let input = Arc::clone(&input);
             async move { input.write_in_turn(0, b"12345678", false, Some(input.turn())).await }

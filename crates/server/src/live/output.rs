@@ -12,14 +12,15 @@ use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 /// As much of a stream stays in memory.
 const RECENT: usize = 1 << 20;
 /// So much goes to the file at a time.
 const BATCH: usize = 512 << 10;
-/// At most so much is handed out at a time: a message of gRPC, with room to spare.
-const HANDED: usize = 256 << 10;
+/// At most so much is handed out at a time. Clients that look for lines do so in one message at a time, and with larger ones take many
+/// times as long.
+const HANDED: usize = 64 << 10;
 /// Smaller writes than this are gathered, in pieces of so many bytes: each piece has a price of its own.
 const SMALL: usize = 4 << 10;
 const GATHERED: usize = 16 << 10;
@@ -51,6 +52,32 @@ pub(crate) struct Output {
     inner: Mutex<Inner>,
     /// Something was written, read, or came to an end.
     changed: Notify,
+    /// How many read it to its end just now.
+    followers: watch::Sender<usize>,
+}
+
+/// Somebody who reads an output to its end.
+#[derive(Debug)]
+pub(crate) struct Follower {
+    output: Arc<Output>,
+}
+
+impl Follower {
+    pub(crate) fn new(output: Arc<Output>) -> Self {
+        output.followers.send_modify(|count| *count += 1);
+        Self { output }
+    }
+
+    /// As [`Output::read`].
+    pub(crate) async fn read(&self, offset: u64) -> Result<Option<Bytes>, ReadError> {
+        self.output.read(offset).await
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.output.followers.send_modify(|count| *count -= 1);
+    }
 }
 
 #[derive(Debug, Default)]
@@ -73,7 +100,7 @@ struct Inner {
 
 impl Output {
     pub(crate) fn new(spool: Spool) -> Self {
-        Self { spool, inner: Mutex::default(), changed: Notify::new() }
+        Self { spool, inner: Mutex::default(), changed: Notify::new(), followers: watch::Sender::new(0) }
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -195,6 +222,12 @@ impl Output {
     /// Whether nothing more will be written.
     pub(crate) fn is_finished(&self) -> bool {
         self.inner().finished
+    }
+
+    /// Returns when nobody follows it.
+    pub(crate) async fn unfollowed(&self) {
+        // The sender is part of `self`.
+        let _ = self.followers.subscribe().wait_for(|count| *count == 0).await;
     }
 
     /// Returns when nothing more will be written.

@@ -222,13 +222,14 @@ impl Live {
             return Err(self.has_ended());
         }
         let process_id = ProcessId::new(id);
+        let has_terminal = options.pty.is_some();
         let process = if options.argv.first().is_some_and(|program| program == HELPER) {
             self.help(process_id, &options)
         } else {
             options.id = Some(process_id);
             self.sandbox.exec(options).instrument(tracing::info_span!("provider.exec")).await?
         };
-        Ok(Exec::take_over(process, &self.spool))
+        Ok(Exec::take_over(process, &self.spool, has_terminal))
     }
 
     /// What the helper program would do, which no sandbox has. Its time limit and the end of the sandbox are kept here: nothing runs

@@ -1,7 +1,7 @@
 //! Apps and environments: the shelves on which sandboxes stand.
 
 use super::host::{Call, Host};
-use super::status::{not_found, seconds, shown};
+use super::status::{not_found, plain, seconds, shown};
 use crate::state::AppRecord;
 use computesdk_modal_proto::client::{
     AppGetOrCreateRequest, AppGetOrCreateResponse, AppHandleMetadata, AppListRequest, AppListResponse, AppState,
@@ -40,7 +40,7 @@ pub(super) async fn app(
         host.state.environment(call.workspace(), &request.environment_name, true).await?;
     }
     let app = host.state.app(call.workspace(), &request.environment_name, &request.app_name, create).await?;
-    let app = app.ok_or_else(|| Status::not_found(format!("no app is named {}", shown(&request.app_name))))?;
+    let app = app.ok_or_else(|| Status::not_found(format!("App '{}' not found", plain(&request.app_name))))?;
     Ok(AppGetOrCreateResponse { app_id: app.id.clone(), handle_metadata: Some(metadata(&app)) })
 }
 

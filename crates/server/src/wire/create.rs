@@ -227,12 +227,12 @@ async fn start_main(
 ) -> computesdk_core::Result<(Option<Arc<Exec>>, bool)> {
     let spool = &host.options.spool;
     match ours {
-        None => Ok((sandbox.main_process().map(|process| Exec::take_over(process, spool)), false)),
+        None => Ok((sandbox.main_process().map(|process| Exec::take_over(process, spool, false)), false)),
         Some((argv, size)) => {
             let mut options = ExecOptions::new(argv);
             options.pty = Some(size);
             options.timeout = Some(Duration::MAX);
-            Ok((Some(Exec::take_over(sandbox.exec(options).await?, spool)), true))
+            Ok((Some(Exec::take_over(sandbox.exec(options).await?, spool, true)), true))
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What a client wants of a sandbox (modal-wire notes, 7.2 and 7.14), as what a provider is asked for. What cannot be kept is refused here,
 //! by name, before anything is made.
 
-use super::status::shown;
+use super::status::{plain, shown};
 use crate::image::ImageConfig;
 use crate::state::{PortRecord, ProbeRecord, SpecRecord};
 use computesdk_core::{CreateOptions, Network, PtySize};
@@ -206,7 +206,7 @@ fn check_ranges(ranges: &[String]) -> Result<(), Status> {
     let is_range = |text: &&String| text.parse::<ipnet::IpNet>().is_ok();
     match ranges.iter().find(|text| !is_range(text)) {
         None => Ok(()),
-        Some(bad) => Err(Status::invalid_argument(format!("Invalid CIDR: {}", shown(bad).trim_matches('"')))),
+        Some(bad) => Err(Status::invalid_argument(format!("Invalid CIDR: {}", plain(bad)))),
     }
 }
 

@@ -103,7 +103,10 @@ pub(super) fn own_task(caller: &RouterCaller, task_id: &str) -> Result<(), Statu
 /// The sandbox that a router token is for.
 pub(super) fn routed(host: &Host, caller: &RouterCaller, task_id: &str) -> Result<Arc<Live>, Status> {
     own_task(caller, task_id)?;
-    host.table.get(&caller.workspace, &caller.sandbox_id).ok_or_else(|| super::status::not_found("task", task_id))
+    host.table.get(&caller.workspace, &caller.sandbox_id).ok_or_else(|| {
+        // Its token is good, so there was one.
+        Status::not_found(format!("sandbox {} has ended, and its output is not kept any more", caller.sandbox_id))
+    })
 }
 
 /// The same, and running.

@@ -2,7 +2,7 @@
 
 use super::apps::IMAGE_BUILDER;
 use super::host::{Call, Host};
-use super::status::{refuse, shown};
+use super::status::{plain, refuse};
 use super::stdio::Stream;
 use crate::ids;
 use crate::image::{self, Context, ImageConfig, Place};
@@ -21,7 +21,7 @@ use tonic::Status;
 
 /// Whoever looks for an image that is not there reads this text (modal-wire notes, 5.1).
 pub(super) fn unknown(id: &str) -> Status {
-    Status::not_found(format!("Could not find image with ID {}", shown(id).trim_matches('"')))
+    Status::not_found(format!("Could not find image with ID {}", plain(id)))
 }
 
 pub(super) fn config_of(record: ImageRecord) -> ImageConfig {
@@ -143,8 +143,7 @@ pub(super) async fn delete(host: &Arc<Host>, call: Call, request: ImageDeleteReq
     if host.state.delete_image(call.workspace(), &request.image_id).await? {
         Ok(())
     } else {
-        let id = shown(&request.image_id);
-        Err(Status::not_found(format!("No Image with ID {}", id.trim_matches('"'))))
+        Err(Status::not_found(format!("No Image with ID {}", plain(&request.image_id))))
     }
 }
 

@@ -187,7 +187,7 @@ impl TaskCommandRouter for Router {
         use task_exec_wait_response::ExitStatus;
         let (claims, request) = open(request)?;
         let exec = self.exec(&claims, &request.task_id, &request.exec_id)?;
-        let exit_status = Some(match exit(exec.wait().await) {
+        let exit_status = Some(match exit(exec.wait_for_followers().await) {
             Exit::Code(code) => ExitStatus::Code(code),
             Exit::Signal(signal) => ExitStatus::Signal(signal),
         });

@@ -1,12 +1,12 @@
 //! Secrets: by name, or for one use.
 
 use super::host::{Call, Host};
-use super::status::{not_found, seconds, shown};
+use super::status::{not_found, plain, seconds, shown};
 use crate::state::{SecretMode, SecretRecord, SecretWrite, from_seconds};
 use computesdk_modal_proto::client::{
-    ObjectCreationType, SecretDeleteRequest, SecretGetInfoRequest, SecretGetInfoResponse, SecretGetOrCreateRequest,
-    SecretGetOrCreateResponse, SecretListItem, SecretListRequest, SecretListResponse, SecretMetadata,
-    SecretUpdateRequest,
+    CreationInfo, ObjectCreationType, SecretDeleteRequest, SecretGetInfoRequest, SecretGetInfoResponse,
+    SecretGetOrCreateRequest, SecretGetOrCreateResponse, SecretListItem, SecretListRequest, SecretListResponse,
+    SecretMetadata, SecretUpdateRequest,
 };
 use secrecy::SecretString;
 use std::sync::Arc;
@@ -47,7 +47,7 @@ pub(super) async fn get_or_create(
         }
     };
     let record =
-        record.ok_or_else(|| Status::not_found(format!("no secret is named {}", shown(&request.deployment_name))))?;
+        record.ok_or_else(|| Status::not_found(format!("Secret '{}' not found", plain(&request.deployment_name))))?;
     let missing: Vec<&str> =
         request.required_keys.iter().map(String::as_str).filter(|key| !record.keys.iter().any(|k| k == key)).collect();
     if !missing.is_empty() {
@@ -101,6 +101,11 @@ fn check_variables(request: &SecretGetOrCreateRequest) -> Result<(), Status> {
 fn metadata(record: &SecretRecord) -> SecretMetadata {
     SecretMetadata {
         name: record.name.clone().unwrap_or_default(),
+        // Clients go from page to page by it.
+        creation_info: Some(CreationInfo {
+            created_at: seconds(record.created_at),
+            created_by: record.workspace.clone(),
+        }),
         keys: record.keys.clone(),
         environment_name: record.environment.clone(),
         last_used_at: record.last_used_at.map_or(0.0, seconds),

@@ -31,7 +31,8 @@ pub(crate) fn of_error(error: &Error) -> Status {
         ErrorKind::Unsupported => Code::Unimplemented,
         _ => Code::Internal,
     };
-    let mut text = error.to_string();
+    // Clients have another word for it.
+    let mut text = error.to_string().replace("invalid `cwd`", "invalid `workdir`");
     if let Some(hint) = error.hint() {
         text.push_str("; ");
         text.push_str(hint);
@@ -61,6 +62,11 @@ pub(crate) fn shown(text: &str) -> String {
         shown.push('…');
     }
     format!("\"{shown}\"")
+}
+
+/// The same without quotation marks, for texts that clients look for.
+pub(crate) fn plain(text: &str) -> String {
+    shown(text).trim_matches('"').to_owned()
 }
 
 /// How a sandbox ended. Whoever lives has no result at all.

@@ -5,7 +5,7 @@ use super::identity::{routed, routed_running};
 use super::status::{patience, seconds};
 use crate::auth::RouterCaller;
 use crate::live::input::WriteError;
-use crate::live::output::{Output, ReadError};
+use crate::live::output::{Follower, Output, ReadError};
 use crate::live::sandbox::Live;
 use bytes::Bytes;
 use computesdk_modal_proto::client::{
@@ -55,11 +55,11 @@ pub(super) fn not_taken(error: WriteError) -> Status {
 
 /// Everything from an offset on, until the end: never an empty piece.
 pub(super) fn follow(output: Arc<Output>, offset: u64) -> Stream<(u64, Bytes)> {
-    let pieces = stream::try_unfold((output, offset), |(output, offset)| async move {
-        let piece = output.read(offset).await.map_err(unreadable)?;
+    let pieces = stream::try_unfold((Follower::new(output), offset), |(follower, offset)| async move {
+        let piece = follower.read(offset).await.map_err(unreadable)?;
         Ok(piece.map(|bytes| {
             let next = offset + bytes.len() as u64;
-            ((offset, bytes), (output, next))
+            ((offset, bytes), (follower, next))
         }))
     });
     pieces.boxed()

@@ -1,11 +1,11 @@
 // Everything that versions around 0.3 offer: `App.lookup`, `app.createSandbox`, and what a sandbox can do.
 
 import { createHash, randomBytes } from "node:crypto";
-import * as modal from "modal";
 import {
   Mismatch, SERVER, UNAUTHENTICATED, check, cleanup, code, dialogue, eventually, fetchEventually, fetchText, holds, main,
   negotiated, rejects, same, unique,
 } from "../harness.mjs";
+import * as modal from "modal";
 
 const made = {};
 const appName = () => (made.name ??= unique("interop"));

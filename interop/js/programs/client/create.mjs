@@ -80,9 +80,9 @@ async function build(wanted) {
   try {
     return await wanted.build(await app());
   } catch (error) {
-    // A refused line arrives as a failed build.
-    if (/not /.test(error.message)) throw Object.assign(error, { code: 12, details: error.message });
-    throw error;
+    // A refused line arrives as a failed build, with the client's words before the server's.
+    const sentence = /failed with the exception:\s*(.*this server does not.*)/s.exec(error.message);
+    throw sentence ? Object.assign(error, { code: 12, details: sentence[1] }) : error;
   }
 }
 

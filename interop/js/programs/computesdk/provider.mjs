@@ -1,10 +1,10 @@
 // The `computesdk` package with `@computesdk/modal`: every method of the provider, and what its users expect of them.
 
-import { modal } from "@computesdk/modal";
-import { compute } from "computesdk";
 import {
   Mismatch, SERVER, check, cleanup, eventually, fetchEventually, holds, main, rejects, same, sleep, unique,
 } from "../harness.mjs";
+import { modal } from "@computesdk/modal";
+import { compute } from "computesdk";
 
 const provider = modal({ appName: unique("interop") });
 compute.setConfig({ provider });
