@@ -4,6 +4,7 @@
 //! Needs user namespaces; without them the tests with sandboxes say so and pass, unless `COMPUTESDK_EXPECT_RUNG` is set.
 
 #![cfg(feature = "serve")]
+#![allow(clippy::print_stdout)]
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -64,7 +64,8 @@ fn a_broken_state_is_told_and_left_as_it_is() {
         change(&mut bytes);
         std::fs::write(&path, bytes).expect("written");
     };
-    let cases: [(&str, fn(&mut Vec<u8>), &[&str]); 7] = [
+    type Edit = fn(&mut Vec<u8>);
+    let cases: [(&str, Edit, &[&str]); 7] = [
         ("half of it", |bytes| bytes.truncate(bytes.len() / 2), &["state.db is damaged", "move it away"]),
         ("not quite all of it", |bytes| bytes.truncate(bytes.len() - 100), &["state.db is damaged"]),
         ("ten bytes of it", |bytes| bytes.truncate(10), &["state.db is damaged"]),

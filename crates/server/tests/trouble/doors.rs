@@ -148,24 +148,24 @@ pub(crate) async fn megabyte() {
     let world = World::start().await;
     let sandbox = world.own.sandbox().await;
     let junk = "x".repeat(1 << 20);
-    let mut refused = 0;
-    for rpc in Protos::read().rpcs {
-        let (mut headers, name) = if rpc.service == CONTROL {
+    for (turn, rpc) in Protos::read().rpcs.iter().enumerate() {
+        let (mut headers, token) = if rpc.service == CONTROL {
             (world.own.headers(), "x-modal-auth-token")
         } else {
             (sandbox.headers(), "authorization")
         };
-        for name in [name, "x-idempotency-key", "x-whatever"] {
-            headers.0.retain(|(other, _)| *other != name);
-            headers.0.push((name, junk.clone()));
-            // Nobody else shares its fate.
-            let channel = connect(world.addr).await;
-            let answer = soon(&rpc.name, raw::call(&channel, &rpc.path(), &headers, vec![Bytes::new()])).await;
-            assert!(answer.is_err(), "{} with a megabyte of {name}: {answer:?}", rpc.name);
-            refused += 1;
-        }
+        // In turns, since a megabyte takes its time.
+        let name = [token, "x-idempotency-key", "x-whatever"][turn % 3];
+        headers.0.retain(|(other, _)| *other != name);
+        headers.0.push((name, junk.clone()));
+        // Nobody else shares its fate.
+        let channel = connect(world.addr).await;
+        let answer = soon(&rpc.name, raw::call(&channel, &rpc.path(), &headers, vec![Bytes::new()])).await;
+        let refused = answer.expect_err(&rpc.name);
+        // The connection goes; whether the client hears why is a matter of time. No handler has a word in it.
+        let text = refused.message();
+        assert!(text == "h2 protocol error: http2 error" || text == "transport error", "{}: {refused}", rpc.name);
     }
-    assert!(refused > 200, "{refused}");
     assert_eq!(world.own.listed().await, [sandbox.id.as_str()]);
     world.stop().await;
 }

@@ -30,7 +30,7 @@ mod world;
 use libtest_mimic::{Arguments, Failed, Trial};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// For a whole test. None takes a quarter of it on two idle cores.
 const LONGEST: Duration = Duration::from_secs(240);
@@ -91,14 +91,16 @@ fn main() -> ExitCode {
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
-/// A runtime for each test: with it goes whatever the test has forgotten.
+/// A runtime for each test: with it goes whatever the test has forgotten. With `--nocapture` it says how long it took.
 fn run(name: &'static str, test: impl AsyncFn()) -> Result<(), Failed> {
+    let begun = Instant::now();
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let done = runtime.block_on(async { tokio::time::timeout(LONGEST, test()).await });
         runtime.shutdown_timeout(Duration::from_secs(10));
         done
     }));
+    println!("{name}: {:?}", begun.elapsed());
     match outcome {
         Ok(Ok(())) => Ok(()),
         Ok(Err(_)) => Err(format!("{name} takes more than {LONGEST:?}").into()),

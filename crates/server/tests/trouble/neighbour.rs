@@ -3,9 +3,9 @@
 use crate::gone::{beginning, message};
 use crate::world::{Guest, World, soon};
 use computesdk_modal_proto::router::task_exec_stdin_write_stream_request::Payload;
-use futures_util::stream;
+use futures_util::{StreamExt as _, stream};
 use std::time::{Duration, Instant};
-use tokio::task::JoinHandle;
+use tokio::sync::oneshot;
 
 const CALLS: usize = 400;
 /// The bound: so many times as long as alone, on two cores that the flood, its programs, and both clients share. It is there to
@@ -29,32 +29,52 @@ async fn p99(own: &crate::world::Who) -> Duration {
     took[CALLS * 99 / 100]
 }
 
-/// Tiny output, a flood of output from many offsets, and tiny input, each as fast as it goes, until it is aborted.
-async fn flood(guest: Guest) -> Vec<JoinHandle<()>> {
+/// Tiny output, a flood of output from its beginning again and again, and tiny input, each as fast as it goes, until it is stopped.
+async fn flood(guest: Guest) {
     let loud = guest.start(&["sh", "-c", "while :; do echo x; done"]).await;
     let large = guest.start(&["sh", "-c", "yes | head -c 20000000"]).await;
     let input = guest.start(&["sh", "-c", "cat > /dev/null"]).await;
-    let mut tasks = Vec::new();
-    for (exec, copies) in [(loud, 1), (large, 2)] {
-        for _ in 0..copies {
-            let (guest, exec) = (guest.clone(), exec.clone());
-            tasks.push(tokio::spawn(async move {
-                loop {
-                    let read = guest.router().task_exec_stdio_read(guest.reading(&exec, 0)).await;
-                    let Ok(read) = read else { return };
-                    let mut read = read.into_inner();
-                    while matches!(read.message().await, Ok(Some(_))) {}
-                }
-            }));
+    let read = async |exec: &str| {
+        loop {
+            let stream = guest.router().task_exec_stdio_read(guest.reading(exec, 0)).await;
+            let Ok(stream) = stream else { return };
+            let mut stream = stream.into_inner();
+            while matches!(stream.message().await, Ok(Some(_))) {}
         }
+    };
+    let write = async {
+        let piece = bytes::Bytes::from_static(b"xy");
+        let pieces = stream::repeat_with(move || message(Payload::Data(piece.clone())));
+        let messages = stream::iter([beginning(&guest, &input, 0)]).chain(pieces);
+        let _ = guest.router().task_exec_stdin_write_stream(messages).await;
+    };
+    tokio::join!(read(&loud), read(&large), read(&large), write);
+}
+
+/// A client with threads of its own, as somebody else's program has them. It ends with this.
+struct Elsewhere(Option<oneshot::Sender<()>>, Option<std::thread::JoinHandle<bool>>);
+
+impl Elsewhere {
+    fn run(guest: Guest) -> Self {
+        let (stop, stopped) = oneshot::channel();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let guest = guest.apart().await;
+                tokio::select! {
+                    () = flood(guest) => false,
+                    _ = stopped => true,
+                }
+            })
+        });
+        Self(Some(stop), Some(thread))
     }
-    tasks.push(tokio::spawn(async move {
-        let data = (0_u64..).map(|_| message(Payload::Data(bytes::Bytes::from_static(b"xy"))));
-        let messages: Vec<_> =
-            [beginning(&guest, &input, 0)].into_iter().chain(data.take(10_000_000)).take(2_000_000).collect();
-        let _ = guest.router().task_exec_stdin_write_stream(stream::iter(messages)).await;
-    }));
-    tasks
+
+    /// Whether it went on until now.
+    fn stop(mut self) -> bool {
+        drop(self.0.take());
+        self.1.take().unwrap().join().unwrap()
+    }
 }
 
 pub(crate) async fn latency() {
@@ -63,11 +83,10 @@ pub(crate) async fn latency() {
     let mut seen = Vec::new();
     for _ in 0..ATTEMPTS {
         let alone = p99(&own).await;
-        let guest = world.own.sandbox().await.apart().await;
-        let tasks = flood(guest.clone()).await;
+        let guest = world.own.sandbox().await;
+        let elsewhere = Elsewhere::run(guest.clone());
         let beside = p99(&own).await;
-        assert!(tasks.iter().all(|task| !task.is_finished()), "the flood is over too soon");
-        tasks.iter().for_each(JoinHandle::abort);
+        assert!(elsewhere.stop(), "the flood is over too soon");
         guest.end().await;
         println!("p99 alone {alone:?}, beside a flood {beside:?}");
         if beside <= FINE.max(alone * MOST_RATIO) {
